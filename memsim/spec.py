@@ -1,0 +1,240 @@
+"""What a simulated host is asked to be: plain data, all sizes in pages, all times in seconds.
+
+`scenarios` turns a YAML file and a random key into these; `fleet` compiles them into arrays.
+One page is `HostSpec.page_bytes` long everywhere in memsim.  Curves are piecewise linear in time
+since the host's start; a time that stands twice makes a step.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from math import inf
+
+import numpy as np
+
+
+class Async(IntEnum):
+    """What a vCPU does while the host reads a page that its task touched (model section 3)."""
+
+    OFF = 0  # blocks: the vCPU stops until the read is done
+    HALT = 1  # artificial halt: a timer interrupt every 4 ms may switch task
+    USER = 2  # the task sleeps if it was in user mode, else halt (modern preset)
+    ANY = 3  # the task also sleeps in sleepable kernel context (2011 preset)
+
+
+class Hinting(IntEnum):
+    """How the host learns which guest pages are free."""
+
+    NONE = 0
+    BITMAP = 1  # the talk's: one bit a page, read by the host at swap-out and swap-in
+
+
+class Resize(IntEnum):
+    """How a guest follows its target."""
+
+    NONE = 0  # targets are ignored
+    BALLOON = 1
+    FREE_TARGET_2011 = 2  # extra_free_kbytes: extra = max - target
+    FREE_TARGET = 3  # watermark_scale_factor, at most 1000
+
+
+class Start(IntEnum):
+    """Where a guest's memory is when the host starts."""
+
+    FRESH = 0  # the host backs nothing yet
+    RESIDENT = 1  # the host backs every page
+    RECLAIMED = 2  # everything was touched once and then swapped out
+
+
+class DeviceKind(IntEnum):
+    """How a device spends its time."""
+
+    ROTATING = 0
+    SOLID = 1
+    ZRAM = 2  # CPU time inline, no queue
+
+
+class RegionKind(IntEnum):
+    """What a region's pages are to the guest kernel."""
+
+    ANON = 0
+    FILE = 1
+
+
+class Pattern(IntEnum):
+    """Which page of a region an access goes to."""
+
+    UNIFORM = 0
+    ZIPF = 1  # popularity over blocks of `block_pages`, uniform inside a block
+    SEQUENTIAL = 2  # from the first page; wraps round, and a repeated phase starts anew
+    LOOP = 3  # goes on where the same phase stopped before
+
+
+class Op(IntEnum):
+    """What a phase does."""
+
+    TOUCH = 0  # loads and stores to a mapped region
+    READ = 1  # read(2) of a region: kernel context; sets no mapping bit
+    WRITE = 2  # write(2) of a region: as READ, and dirties
+    COMPUTE = 3  # CPU only
+    ALLOCATE = 4  # first touch of the first `count` pages of an anonymous region, in order
+    FREE = 5  # give back the region's pages (all, or the last `count`)
+    HINT_FREE = 6  # tell the host that the region's content may go; pages stay mapped
+    DROP_CACHES = 7
+    SLEEP = 8
+    WAIT = 9  # until EVENT has been signalled as often as this task has waited for it
+    SIGNAL = 10
+    EXIT = 11
+    REPEAT = 12  # jump to `jump` until the jump was taken `count` - 1 times (for ever if < 0)
+    FOLLOW = 13  # every `interval_s`: touch or free until the region has `size` pages
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Piecewise linear in time; constant before the first and after the last point."""
+
+    time_s: np.ndarray  # (N,) float64 [s] not falling
+    value: np.ndarray  # (N,) float64
+
+
+@dataclass(frozen=True)
+class Region:
+    """Virtual memory of a guest: anonymous, or the pages of a file on the guest's disk."""
+
+    kind: RegionKind
+    pages: int
+    block_pages: int = 1024  # popularity is laid out in blocks of this many pages
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One line of a task's script.
+
+    Without `rate` a phase is closed-loop: the next access begins when the last is done.  With
+    `rate` (or `rate_curve`) it is open-loop: arrivals come as a Poisson stream, each with
+    `per_arrival` accesses, wait in line up to `backlog_s` and are dropped and counted beyond.
+    A phase ends after `count` accesses (arrivals if open-loop) or `seconds`, whichever is first.
+    """
+
+    op: Op
+    region: int = -1  # index into GuestSpec.regions
+    pattern: Pattern = Pattern.UNIFORM
+    zipf_s: float = 1.0  # exponent of the popularity of blocks, > 0
+    write: float = 0.0  # share of the touches that store
+    count: int = -1  # accesses, arrivals, pages or jumps; < 0: no limit
+    seconds: float = inf  # of elapsed time; for COMPUTE and SLEEP the length
+    cost_s: float = 1e-6  # CPU time of one access of a page of this host
+    rate: float = 0.0  # [1/s] arrivals; 0: closed loop
+    per_arrival: int = 1
+    backlog_s: float = 1.0
+    kernel: bool = False  # touches in kernel context (system calls) rather than user mode
+    size: int = -1  # index of a curve [pages]: only the region's first pages are used
+    rate_curve: int = -1  # index of a curve [1/s]
+    interval_s: float = 1.0  # FOLLOW
+    jump: int = 0  # REPEAT: index of a phase of this task
+    event: int = -1  # WAIT, SIGNAL: events are numbered per guest
+
+
+@dataclass(frozen=True)
+class Task:
+    """A process with one thread."""
+
+    phases: tuple[Phase, ...]
+    weight: int = 1024  # CPU share inside the guest, as CFS
+
+
+@dataclass(frozen=True)
+class GuestSpec:
+    """A guest slot's occupant."""
+
+    guest_id: int  # keys all its random draws; unique on its host
+    pages: int  # maximum size
+    regions: tuple[Region, ...]
+    tasks: tuple[Task, ...]
+    curves: tuple[Curve, ...] = ()
+    min_pages: int = 0
+    vcpus: int = 1
+    cpu_weight: int = 1024  # CPU share of each vCPU on the host
+    kernel_pages: int = 0  # unmovable
+    emulator_pages: int = 0  # anonymous memory of the emulator, on the host
+    swap_pages: int = 0  # the guest's own swap, on its disk
+    disk: int = 0  # index into HostSpec.devices
+    cgroup: int = -1  # index into HostSpec.cgroups; -1: a group of its own, unlimited
+    hinting: Hinting = Hinting.NONE
+    async_mode: Async = Async.OFF
+    resize: Resize = Resize.BALLOON
+    deflate_on_oom: bool = True
+    stuck: bool = False  # never answers to targets
+    resize_delay_s: float = 0.0  # a slow guest starts to move this long after each new target
+    lru_exact: bool = False  # one list, move to head
+    start: Start = Start.FRESH
+    start_s: float = 0.0  # boots at this time
+    stop_s: float = inf  # is switched off at this time
+    boot_s: float = 0.0  # from power-on until its tasks start
+    stats_period_s: float = 1.0  # balloon statistics: polled this often; 0: never
+
+
+@dataclass(frozen=True)
+class Device:
+    """A disk, or compressed memory."""
+
+    kind: DeviceKind
+    latency_s: float  # ROTATING: mean random seek + rotation; SOLID: of one request; ZRAM: load
+    bytes_per_s: float
+    parallel: int = 1
+    near_s: float = 1e-3  # ROTATING: seek to a near sector
+    rotation_s: float = 4.17e-3  # ROTATING: mean wait for the sector, 7,200 rpm
+    ratio: float = 3.0  # ZRAM: pages stored per frame
+
+
+@dataclass(frozen=True)
+class Cgroup:
+    """A host memory cgroup."""
+
+    max_pages: int = -1  # -1: no limit
+
+
+class Act(IntEnum):
+    """Entries of a host's timeline."""
+
+    START_GUEST = 0  # guest
+    STOP_GUEST = 1  # guest
+    CGROUP_MAX = 2  # cgroup, value [pages], -1 none
+    CORES = 3  # value
+    TARGET = 4  # guest, value [pages]
+    WAIT_TARGET = 5  # guest: later entries wait until its size is its target
+    WAIT_EVENT = 6  # guest, event: later entries wait until it has been signalled `value` times
+    MARK = 7  # value: number of the mark; all counters are copied
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One act of the timeline: done `after_s` after the entry before it was done, or `at_s`."""
+
+    act: Act
+    at_s: float = -1.0  # absolute; < 0: relative
+    after_s: float = 0.0
+    guest: int = -1  # slot
+    index: int = -1  # cgroup or event
+    value: float = 0.0
+
+
+@dataclass(frozen=True)
+class HostSpec:
+    """One simulated host."""
+
+    page_bytes: int
+    ram_pages: int
+    guests: tuple[GuestSpec, ...]  # slot by slot
+    devices: tuple[Device, ...]
+    seed: int = 0
+    cores: int = 4
+    swap_device: int = 0
+    swap_pages: int = 0
+    reserved_pages: int = 0  # the host's own kernel and daemons
+    cgroups: tuple[Cgroup, ...] = ()
+    global_lru: bool = False  # 2011: one pair of lists for all without a limit
+    ept_dirty_bits: bool = True  # 2011: False, every mapping dirties
+    readahead_virtual: bool = True  # False: windows lie in slot space (rotating, 2011)
+    readahead_pages: int = 8
+    tick_s: float = 0.01
+    timeline: tuple[Entry, ...] = field(default=())

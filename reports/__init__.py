@@ -1,0 +1,1 @@
+"""From episodes to statistics, figures and one page that says who won."""

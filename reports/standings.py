@@ -1,0 +1,187 @@
+"""Who won: one standing per policy or arm, and the sentence that says it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reports.episodes import BASELINE_SEED, Episode, Results
+from reports.statistics import (
+    FEW,
+    RESAMPLES,
+    Interval,
+    Sample,
+    bootstrap_mean,
+    interquartile_mean,
+    paired_difference,
+    tail_mean,
+)
+
+IQM_SEEDS = 3  # interquartile means need at least this many training seeds
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One policy or arm over all its episodes."""
+
+    label: str
+    learned: bool
+    episodes: int
+    training_seeds: int
+    j: Interval
+    difference: Interval | None  # of J to the reference, paired; None for the reference itself
+    interquartile_j: float  # across training seeds; NaN for fewer than IQM_SEEDS
+    tail_score: float  # mean of the worst 5 % of guest scores
+    slowdown_p95: float  # over guest-episodes
+    kills_per_guest_hour: float
+    warm_up_kills: int
+    progress: float
+    lost_share: float  # of the task time that was not idle
+    swap_bytes_per_s: float  # host swap in and out, per host
+    hypercalls_per_s: float  # per host
+    resize_share: float  # guest CPU seconds on resizing per second and host
+    interventions_per_hour: float  # of the guard, per host
+
+
+def standings(
+    results: Results, reference: str, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[Standing, ...]:
+    """All policies or arms, best J first, compared with `reference` where it takes part."""
+    labels = results.labels()
+    other = results.of(reference) if reference in labels else None
+    found = [_standing(results, label, reference, other, resamples, seed) for label in labels]
+    return tuple(sorted(found, key=lambda standing: -standing.j.value))
+
+
+def difference(
+    episodes: Sequence[Episode], others: Sequence[Episode], resamples: int, seed: int = 0
+) -> Interval:
+    """The paired difference of J with its interval."""
+    paired = paired_difference(_sample(episodes), _sample(others), _work(episodes), _work(others))
+    return bootstrap_mean(paired, resamples, seed)
+
+
+def verdict(
+    results: Results, table: Sequence[Standing], reference: str, resamples: int = RESAMPLES
+) -> tuple[str, ...]:
+    """Plain sentences: who won, how each learned policy fared, and what the numbers cannot say."""
+    lines = [_winner(results, table, resamples)]
+    for standing in table:
+        if standing.learned and standing.difference is not None:
+            lines.append(_learned(standing, reference))
+    clusters = len({episode.cluster for episode in results.episodes})
+    if clusters < FEW:
+        lines.append(
+            f"Only {clusters} independent host{'s' * (clusters > 1)}: too few for intervals to be"
+            " trusted; raise seeds.count."
+        )
+    return tuple(lines)
+
+
+def _winner(results: Results, table: Sequence[Standing], resamples: int) -> str:
+    best = table[0]
+    score = f"J {best.j.value:.3f}"
+    if len(table) == 1:
+        return f"{best.label} ran alone: {score}, nothing to compare it with."
+    second = table[1]
+    lead = difference(results.of(best.label), results.of(second.label), resamples)
+    if lead.low > 0:
+        return f"{best.label} won: {score}, ahead of {second.label} by {spread(lead)}."
+    level = [best.label]
+    for standing in table[1:]:
+        gap = difference(results.of(best.label), results.of(standing.label), resamples)
+        if gap.low > 0:
+            break
+        level.append(standing.label)
+    ahead = "nothing separates them" if len(level) == len(table) else "they lead together"
+    return (
+        f"No single winner: {_listed(level)} show no evidence of a difference; {ahead}"
+        f" (best mean: {best.label}, {score}, {spread(lead)} against {second.label})."
+    )
+
+
+def _learned(standing: Standing, reference: str) -> str:
+    gap = standing.difference
+    assert gap is not None
+    name = f"The learned policy {standing.label}"
+    if gap.low > 0:
+        return f"{name} beat {reference} by {spread(gap)} in J."
+    if gap.high < 0:
+        return f"{name} lost to {reference}: {spread(gap)} in J."
+    return f"{name} and {reference}: no evidence of a difference ({spread(gap)} in J)."
+
+
+def spread(interval: Interval) -> str:
+    """A signed difference with its interval in words that fit a sentence."""
+    if math.isnan(interval.low):
+        return f"{interval.value:+.3f} (no interval)"
+    return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
+def _standing(
+    results: Results,
+    label: str,
+    reference: str,
+    other: tuple[Episode, ...] | None,
+    resamples: int,
+    seed: int,
+) -> Standing:
+    episodes, guests = results.of(label), results.guests_of(label)
+    seconds = sum(episode.scored_s for episode in episodes)
+    swapped = sum(part.host_swap_in_bytes + part.host_swap_out_bytes for part in episodes)
+    busy = sum(sum(part.account_s.values()) - part.account_s["idle"] for part in episodes)
+    kills = sum(episode.oom_kills + episode.host_kills for episode in episodes)
+    slowdowns = [guest.slowdown for guest in guests if not math.isnan(guest.slowdown)]
+    trained = sorted({episode.training_seed for episode in episodes})
+    compared = other is not None and label != reference
+    return Standing(
+        label=label,
+        learned=trained[0] != BASELINE_SEED,
+        episodes=len(episodes),
+        training_seeds=len(trained) if trained[0] != BASELINE_SEED else 0,
+        j=bootstrap_mean(_sample(episodes), resamples, seed),
+        difference=difference(episodes, other, resamples, seed) if compared and other else None,
+        interquartile_j=_interquartile(episodes, trained),
+        tail_score=tail_mean([guest.score for guest in guests]) if guests else math.nan,
+        slowdown_p95=float(np.percentile(slowdowns, 95)) if slowdowns else math.nan,
+        kills_per_guest_hour=kills / max(sum(part.guest_hours for part in episodes), 1e-9),
+        warm_up_kills=sum(episode.warm_up_kills for episode in episodes),
+        progress=float(np.mean([episode.progress for episode in episodes])),
+        lost_share=sum(episode.lost_s for episode in episodes) / busy if busy else 0.0,
+        swap_bytes_per_s=swapped / seconds,
+        hypercalls_per_s=sum(episode.hypercalls for episode in episodes) / seconds,
+        resize_share=sum(episode.resize_s for episode in episodes) / seconds,
+        interventions_per_hour=3600
+        * sum(sum(episode.interventions.values()) for episode in episodes)
+        / seconds,
+    )
+
+
+def _interquartile(episodes: Sequence[Episode], trained: Sequence[int]) -> float:
+    if len(trained) < IQM_SEEDS:
+        return math.nan
+    return interquartile_mean(
+        [
+            float(np.mean([part.j for part in episodes if part.training_seed == seed]))
+            for seed in trained
+        ]
+    )
+
+
+def _sample(episodes: Sequence[Episode]) -> Sample:
+    return Sample(
+        np.array([episode.j for episode in episodes]),
+        np.array([episode.training_seed for episode in episodes]),
+        np.array([episode.cluster for episode in episodes]),
+        np.array([episode.scenario for episode in episodes]),
+    )
+
+
+def _work(episodes: Sequence[Episode]) -> np.ndarray:
+    """(N,) what names the same work: scenario and seed."""
+    return np.array([f"{episode.scenario}\n{episode.seed}" for episode in episodes])

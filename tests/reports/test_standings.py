@@ -1,0 +1,109 @@
+from collections.abc import Callable
+from io import StringIO
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from memsim.account import CLASSES
+from reports import table
+from reports.episodes import BASELINE_SEED, Results
+from reports.standings import Standing, standings, verdict
+
+STEADY = [0.80, 0.82, 0.78, 0.81, 0.79, 0.80]
+
+
+Invent = Callable[..., Results]
+Scores = dict[tuple[str, int], list[float]]
+
+
+def found(
+    invent: Invent, scores: Scores, reference: str = "slides"
+) -> tuple[tuple[Standing, ...], tuple[str, ...]]:
+    results = invent(scores)
+    ranked = standings(results, reference, resamples=2000)
+    return ranked, verdict(results, ranked, reference, resamples=2000)
+
+
+def below(values: list[float], gap: float) -> list[float]:
+    return [value - gap for value in values]
+
+
+def test_the_learned_policy_lost_and_the_sentence_says_so(three_policies: Results) -> None:
+    ranked = standings(three_policies, "slides", resamples=2000)
+    assert [standing.label for standing in ranked] == ["slides", "runs/mine", "static"]
+    sentences = verdict(three_policies, ranked, "slides", resamples=2000)
+    assert sentences[0].startswith("slides won: J 0.822, ahead of runs/mine by +0.080")
+    assert sentences[1].startswith("The learned policy runs/mine lost to slides: -0.080 [")
+
+
+def test_the_learned_policy_won(invent: Invent) -> None:
+    scores = {("slides", -1): below(STEADY, 0.1), ("runs/mine", 3): STEADY}
+    _, sentences = found(invent, scores)
+    assert sentences[0].startswith("runs/mine won: J 0.800, ahead of slides by +0.100")
+    assert "beat slides by +0.100" in sentences[1]
+
+
+def test_no_evidence_is_not_a_win(invent: Invent) -> None:
+    shuffled = [0.81, 0.79, 0.80, 0.80, 0.81, 0.80]
+    scores: Scores = {("slides", -1): STEADY, ("runs/mine", 3): shuffled, ("static", -1): [0.2] * 6}
+    _, sentences = found(invent, scores)
+    assert sentences[0].startswith("No single winner: runs/mine and slides show no evidence")
+    assert "they lead together" in sentences[0]
+    assert "runs/mine and slides: no evidence of a difference (+0.002 [" in sentences[1]
+
+
+def test_equal_scores_separate_nobody(invent: Invent) -> None:
+    ranked, sentences = found(invent, {("slides", -1): STEADY, ("equal", -1): STEADY})
+    assert "nothing separates them" in sentences[0]
+    assert not any(row.difference.shows_difference for row in ranked if row.difference)
+
+
+def test_few_hosts_are_called_few(invent: Invent) -> None:
+    _, sentences = found(invent, {("slides", -1): [0.8, 0.9], ("equal", -1): [0.3, 0.2]})
+    assert sentences[-1].startswith("Only 2 independent hosts")
+
+
+def test_one_host_gives_no_interval_and_no_winner(invent: Invent) -> None:
+    _, sentences = found(invent, {("slides", -1): [0.8], ("equal", -1): [0.3]})
+    assert sentences[0].startswith("No single winner")
+    assert "no interval" in sentences[0]
+
+
+def test_measures_by_hand(invent: Invent) -> None:
+    ranked, _ = found(invent, {("slides", -1): [0.5] * 6})
+    only = ranked[0]
+    lost = 13 * 5.0
+    assert only.lost_share == pytest.approx(lost / (3000 + 5 + lost))
+    assert only.swap_bytes_per_s == pytest.approx(3500 * 2**20 / 3600)
+    assert only.kills_per_guest_hour == 0
+    assert only.slowdown_p95 == pytest.approx(1 / 0.4)
+    assert only.tail_score == pytest.approx(0.4)
+    assert only.interventions_per_hour == pytest.approx(3)
+    assert only.difference is None
+    assert len(CLASSES) == 16
+
+
+def test_interquartile_means_only_across_training_seeds(invent: Invent) -> None:
+    scores: Scores = {("mine", seed): [0.5 + seed / 10] * 6 for seed in range(4)}
+    scores[("slides", BASELINE_SEED)] = STEADY
+    ranked, _ = found(invent, scores)
+    by_label = {row.label: row for row in ranked}
+    assert by_label["mine"].interquartile_j == pytest.approx(0.65)
+    assert by_label["mine"].training_seeds == 4
+    assert np.isnan(by_label["slides"].interquartile_j)
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_table_fits_the_terminal(invent: Invent, width: int) -> None:
+    names = ["static", "slides", "runs/demo-agent", "my_module:MyPolicy"]
+    results = invent({(name, -1): below(STEADY, i / 9) for i, name in enumerate(names)})
+    ranked = standings(results, "slides", resamples=500)
+    console = Console(width=width, record=True, file=StringIO())
+    table.show(ranked, verdict(results, ranked, "slides", 500), "slides", console)
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    for standing in ranked:
+        assert f"{standing.j.value:.3f}" in text
+    assert "-0.111 [-0.11, -0.11]" in text
+    assert all(name in text for name in names)

@@ -1,0 +1,139 @@
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reports import statistics
+from reports.statistics import Sample, bootstrap_mean, interquartile_mean, tail_mean
+
+Values = Sequence[float] | np.ndarray
+
+
+def sample(
+    values: Values,
+    training: Values | None = None,
+    cluster: Values | None = None,
+    scenario: Sequence[str] | None = None,
+) -> Sample:
+    size = len(values)
+    return Sample(
+        np.array(values, dtype=float),
+        np.array(training if training is not None else [0] * size),
+        np.array(cluster if cluster is not None else range(size)),
+        np.array(scenario if scenario is not None else ["s"] * size),
+    )
+
+
+def test_tail_mean_takes_parts_of_the_value_on_the_border() -> None:
+    values = list(range(1, 41))  # 5 % of 40 are the lowest two
+    assert tail_mean(values) == pytest.approx(1.5)
+    assert tail_mean(values[:30]) == pytest.approx((1 + 0.5 * 2) / 1.5)  # one and a half
+    assert tail_mean(values[:10]) == pytest.approx(1)  # half of the lowest
+
+
+def test_tail_mean_against_a_percentile_by_hand() -> None:
+    assert tail_mean([5, 3, 1, 4, 2], share=0.4) == pytest.approx(1.5)
+
+
+def test_interquartile_mean_by_hand() -> None:
+    assert interquartile_mean([100, 2, 3, -50]) == pytest.approx(2.5)
+    # Five values: the middle half is 2.5 of them, 0.75 + 1 + 0.75.
+    assert interquartile_mean([0, 1, 2, 4, 9]) == pytest.approx((0.75 * 1 + 2 + 0.75 * 4) / 2.5)
+    assert interquartile_mean([7]) == pytest.approx(7)
+
+
+@pytest.mark.parametrize("function", [tail_mean, interquartile_mean])
+def test_no_values_is_an_error(function: Callable[[Sequence[float]], float]) -> None:
+    with pytest.raises(ValueError, match="no values"):
+        function([])
+
+
+def test_paired_difference_by_hand() -> None:
+    own = sample([0.9, 0.5, 0.8])
+    other = sample([0.2, 0.6, 0.4, 0.8])
+    found = statistics.paired_difference(
+        own, other, np.array(["a", "b", "a"]), np.array(["b", "a", "b", "a"])
+    )
+    assert found.value == pytest.approx([0.9 - 0.7, 0.5 - 0.3, 0.8 - 0.7])
+
+
+def test_paired_difference_names_the_missing_key() -> None:
+    with pytest.raises(ValueError, match="host-9"):
+        statistics.paired_difference(
+            sample([1.0]), sample([1.0]), np.array(["host-9"]), np.array(["host-1"])
+        )
+
+
+def test_interval_equals_the_exact_bootstrap_of_a_small_sample() -> None:
+    values = np.array([0.1, 0.2, 0.4, 0.9, 0.7, 0.3])
+    exact = [np.mean(draw) for draw in itertools.product(values, repeat=len(values))]
+    tail = statistics._expanded_tail(len(values))
+    found = bootstrap_mean(sample(values), resamples=40_000)
+    assert found.value == pytest.approx(np.mean(values))
+    assert found.low == pytest.approx(np.quantile(exact, tail), abs=0.006)
+    assert found.high == pytest.approx(np.quantile(exact, 1 - tail), abs=0.006)
+
+
+def test_expanded_tail_is_a_t_interval_in_the_limit_and_wider_for_few() -> None:
+    assert statistics._expanded_tail(100_000) == pytest.approx(0.025, abs=1e-5)
+    # Hesterberg's formula at n = 5: sqrt(5/4) * 2.776445 = 3.104160 standard deviations.
+    assert statistics._expanded_tail(5) == pytest.approx(0.000954, abs=2e-6)
+
+
+def test_intervals_cover_a_normal_mean_about_as_often_as_they_say() -> None:
+    generator = np.random.default_rng(5)
+    covered = 0
+    for index in range(300):
+        found = bootstrap_mean(sample(generator.normal(size=8)), resamples=800, seed=index)
+        covered += found.low <= 0 <= found.high
+    assert 0.91 <= covered / 300 <= 0.985
+
+
+def test_episodes_of_one_cluster_do_not_count_as_independent() -> None:
+    generator = np.random.default_rng(0)
+    by_cluster = generator.normal(size=10)
+    values = np.repeat(by_cluster, 20)
+    alone = bootstrap_mean(sample(by_cluster))
+    clustered = bootstrap_mean(sample(values, cluster=np.repeat(np.arange(10), 20)))
+    assert clustered == pytest.approx(alone)
+    naive = bootstrap_mean(sample(values))
+    assert naive.high - naive.low < 0.4 * (clustered.high - clustered.low)
+
+
+def test_a_spread_between_training_seeds_widens_the_interval() -> None:
+    hosts = np.tile([0.5, 0.6, 0.7, 0.6, 0.5], 4)
+    training = np.repeat([0, 1, 2, 3], 5)
+    cluster = np.tile(np.arange(5), 4)
+    steady = bootstrap_mean(sample(hosts, training, cluster))
+    shaky = bootstrap_mean(sample(hosts + 0.2 * (training - 1.5), training, cluster))
+    assert shaky.high - shaky.low > 2 * (steady.high - steady.low)
+
+
+def test_a_difference_between_scenarios_is_no_uncertainty() -> None:
+    values = [0.1, 0.2, 0.3, 0.2, 5.1, 5.2, 5.3, 5.2]
+    found = bootstrap_mean(sample(values, scenario=["a"] * 4 + ["b"] * 4))
+    assert found.value == pytest.approx(2.7)
+    assert 2.5 < found.low < found.high < 2.9
+
+
+def test_a_cluster_across_scenarios_is_drawn_as_one() -> None:
+    shared = sample([1.0, 2, 3, 1, 2, 3], cluster=[0, 1, 2] * 2, scenario=["a"] * 3 + ["b"] * 3)
+    assert bootstrap_mean(shared) == pytest.approx(bootstrap_mean(sample([1.0, 2, 3])))
+
+
+def test_one_host_has_no_interval_and_shows_nothing() -> None:
+    found = bootstrap_mean(sample([0.4, 0.6], training=[0, 1], cluster=[0, 0]))
+    assert found.value == pytest.approx(0.5)
+    assert np.isnan(found.low)
+    assert np.isnan(found.high)
+    assert not found.shows_difference
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=12), st.integers(0, 10))
+def test_intervals_hold_the_mean_and_stay_within_the_values(values: list[float], seed: int) -> None:
+    found = bootstrap_mean(sample(values), resamples=400, seed=seed)
+    assert min(values) - 1e-9 <= found.low <= found.high <= max(values) + 1e-9
+    assert found == bootstrap_mean(sample(values), resamples=400, seed=seed)

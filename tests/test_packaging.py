@@ -1,0 +1,128 @@
+"""What is shipped, and what a real host has to load."""
+
+import email.parser
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {"contract", "memsim", "agents", "scenarios", "envs", "reports", "configs"}
+SCRIPTS = {"train.py", "evaluate.py"}
+HEAVY = ("torch", "stable_baselines3", "gymnasium", "numba", "matplotlib")
+
+
+def python(*arguments: str, cwd: Path) -> str:
+    """Run this interpreter without the checkout on its path; return what it printed."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    python("-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), cwd=ROOT)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def names(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def shipped_files() -> set[str]:
+    """Every file of the packages that git knows, or that is not ignored."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *PACKAGES],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    return {name for name in listed if (ROOT / name).is_file()}
+
+
+def test_the_wheel_holds_the_packages_the_scripts_and_nothing_else(names: set[str]) -> None:
+    tops = {name.partition("/")[0] for name in names}
+    assert tops == PACKAGES | SCRIPTS | {"overcommit-0.1.0.dist-info"}
+    assert not [name for name in names if "tests" in name.split("/") or "test_" in name]
+
+
+def test_the_wheel_holds_every_file_of_the_packages(names: set[str]) -> None:
+    assert shipped_files() <= names
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "configs/evaluate/demo.yaml",
+        "configs/evaluate/talk.yaml",
+        "configs/train/demo.yaml",
+        "configs/scenarios/*.yaml",
+        "configs/scenarios/profiles/*.yaml",
+        "scenarios/**/*.parquet",
+        *(f"{package}/py.typed" for package in sorted(PACKAGES)),
+    ],
+)
+def test_the_wheel_holds_data(names: set[str], pattern: str) -> None:
+    wanted = {file.relative_to(ROOT).as_posix() for file in ROOT.glob(pattern)}
+    assert wanted, "nothing in the checkout matches"
+    assert wanted <= names
+
+
+def test_every_constraint_is_exact_and_covers_the_requirements(wheel: Path) -> None:
+    pins: dict[str, str] = {}
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, equals, version = line.partition("==")
+            assert equals, line
+            assert "+" not in version, line
+            assert _normal(name) not in pins, line
+            pins[_normal(name)] = version
+    with zipfile.ZipFile(wheel) as archive:
+        text = archive.read("overcommit-0.1.0.dist-info/METADATA").decode()
+    wanted = email.parser.Parser().parsestr(text).get_all("Requires-Dist", [])
+    required = {_normal(entry.replace("[", ">").split(">")[0].split(";")[0]) for entry in wanted}
+    assert required - {"overcommit"} <= pins.keys()
+    assert pins["torch"] == "2.13.0"
+
+
+def _normal(name: str) -> str:
+    return name.strip().lower().replace("_", "-").replace(".", "-")
+
+
+def loaded_after(statement: str, cwd: Path) -> set[str]:
+    """The top-level modules that an interpreter of its own has loaded after a statement."""
+    script = f"import sys; {statement}; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    return set(python("-c", script, cwd=cwd).split())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import contract.telemetry, contract.loop, contract.guard, contract.decode",
+        "import agents.baselines.slides",
+        "import agents.onnx_policy",
+    ],
+)
+def test_the_deployed_path_loads_nothing_heavy(statement: str, tmp_path: Path) -> None:
+    assert loaded_after(statement, tmp_path).isdisjoint(HEAVY)
+
+
+def test_the_check_for_heavy_modules_sees_one(tmp_path: Path) -> None:
+    assert "gymnasium" in loaded_after("import gymnasium", tmp_path)

@@ -1,0 +1,1 @@
+"""Policies: shipped rules, learned ones and bounds; importing this loads none of them."""

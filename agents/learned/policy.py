@@ -90,7 +90,9 @@ class GuestSetPolicy(ActorCriticPolicy):
         self.guest_features = rows // slots
         self.host_features = box_size(observation_space, "host")
         self.privileged_features = (
-            box_size(observation_space, "privileged") if "privileged" in observation_space else 0
+            box_size(observation_space, "privileged")
+            if "privileged" in observation_space.spaces
+            else 0
         )
         super().__init__(observation_space, action_space, lr_schedule, log_std_init=log_std_init)
 

@@ -62,6 +62,9 @@ _SCALARS = (
 class _PlainDumper(yaml.SafeDumper):
     """Puts text in quotes where either version of YAML would take it for something else."""
 
+    def ignore_aliases(self, data: object) -> bool:
+        return True  # values that happen to be shared are written out
+
 
 for _name, _pattern, _first in _SCALARS:
     for _class in (_PlainLoader, _PlainDumper):
@@ -98,8 +101,11 @@ def mapping(text: str | bytes) -> dict[str, Any]:
 
 
 def write(data: object) -> str:
-    """Plain data as YAML text, fields in their order; `parse` reads the same data back."""
-    return yaml.dump(data, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
+    """Plain data as YAML text, fields in their order; `parse` reads the same data back.
+
+    Only ASCII is written: PyYAML loses some of Unicode's line ends otherwise.
+    """
+    return yaml.dump(data, Dumper=_PlainDumper, sort_keys=False)
 
 
 def split_override(override: str) -> tuple[tuple[str, ...], Any]:

@@ -116,7 +116,7 @@ def test_every_problem_is_named_at_once_with_file_path_value_and_expectation(hou
         """
 guests:
   - {name: web, size: 4GiX}
-  - {name: 7, size: -1, weigth: 3}
+  - {name: 7, size: -1, weights: 3}
   - {size: 1}
 swap: {kind: floppy}
 period: soon
@@ -131,7 +131,7 @@ speed: 3
         "guests.0.size": ["'4GiX'", "a size of 0 or more whole bytes"],
         "guests.1.name": ["got 7", "expected a valid string"],
         "guests.1.size": ["got -1", "a size of 0 or more whole bytes"],
-        "guests.1.weigth": ["got 3", "no such field; expected one of name, size, floor"],
+        "guests.1.weights": ["got 3", "no such field; expected one of name, size, floor"],
         "guests.2.name": ["this field is required"],
         "swap": ["'kind'", "'disk', 'zram'"],
         "period": ["'soon'", "a duration"],
@@ -424,6 +424,11 @@ PLAIN = st.recursive(
 @given(PLAIN)
 def test_data_reads_back_as_it_was_written(data: object) -> None:
     assert document.parse(document.write(data)) == data
+
+
+def test_shared_values_are_written_out() -> None:
+    shared = [1, 2]
+    assert document.write({"a": shared, "b": shared}) == "a:\n- 1\n- 2\nb:\n- 1\n- 2\n"
 
 
 def test_a_model_reads_back_as_it_was_dumped(house: Path, tmp_path: Path) -> None:

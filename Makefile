@@ -32,9 +32,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2> /dev/null || \
 		{ echo "$(PYTHON) lacks venv; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@[ -x $(RUN) ] || { echo "Making $(VENV) with $$("$(PYTHON)" -V)"; "$(PYTHON)" -m venv --clear $(VENV); }
-	@echo "Installing the pinned packages into $(VENV) (a minute or more the first time)"
-	@$(PIP) install --quiet --constraint constraints.txt hatchling
-	@$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[all]'
+	@echo "Installing the pinned packages into $(VENV) (one to several minutes the first time)"
+	@$(PIP) install -qq --constraint constraints.txt hatchling
+	@$(PIP) install -qq --constraint constraints.txt --no-build-isolation --editable '.[all]'
 	@touch $@
 
 demo: install  ## train a small agent, compare it with the baselines, write runs/demo/report.html

@@ -1,0 +1,278 @@
+"""From a guest's work in bytes to the regions, curves and tasks of a simulated host.
+
+The host's page is `page` bytes long.  One access of the model touches one such page and stands
+for page / 4 KiB accesses of a scenario: counts and rates are divided by that, CPU time is
+multiplied (model section 10).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+import numpy as np
+
+from memsim import spec
+from scenarios.curves import Drawn, Product, draw_curve, multiply
+from scenarios.quantities import Span
+from scenarios.randomise import Vary
+from scenarios.randomness import Key, stream
+from scenarios.work import (
+    Access,
+    Allocate,
+    Compute,
+    DropCaches,
+    Exit,
+    Follow,
+    Free,
+    HintFree,
+    Phase,
+    Region,
+    Repeat,
+    Signal,
+    Sleep,
+    Task,
+    Touch,
+    Wait,
+    Work,
+    Write,
+)
+
+ACCESS_BYTES = 4096  # [bytes] what one access of a scenario stands for
+VARY_LIMIT = 2.0  # a varied size or rate stays within a half and this many times its own
+
+PATTERNS = {
+    "uniform": spec.Pattern.UNIFORM,
+    "zipf": spec.Pattern.ZIPF,
+    "sequential": spec.Pattern.SEQUENTIAL,
+    "loop": spec.Pattern.LOOP,
+}
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The guest that work is built for."""
+
+    key: Key
+    guest_id: int
+    size: int  # [bytes]
+    page: int  # [bytes] of the host
+    end_s: float  # curves are laid out up to here
+    events: tuple[str, ...]
+    vary: Vary
+
+    def stream(self, purpose: str) -> np.random.Generator:
+        """This guest's draws for one purpose."""
+        return stream(self.key, purpose, self.guest_id)
+
+    def pages(self, size: int) -> int:
+        """Whole pages that hold `size` bytes."""
+        return -(-size // self.page)
+
+
+@dataclass(frozen=True)
+class Built:
+    """Work in the simulator's terms."""
+
+    regions: tuple[spec.Region, ...]
+    curves: tuple[spec.Curve, ...]
+    tasks: tuple[spec.Task, ...]
+    task_names: tuple[str, ...]
+    kernel_pages: int
+
+
+class _CurveTable:
+    """Curves of one guest as they are used: drawn once by name, scaled once by use."""
+
+    def __init__(self, work: Work, owner: Owner) -> None:
+        self._work, self._owner = work, owner
+        self._drawn: dict[str, Drawn] = {}
+        self._places: dict[tuple[str, float], int] = {}
+        self.curves: list[spec.Curve] = []
+
+    def place(self, name: str, scale: float, most: float = math.inf) -> int:
+        """The index of a curve multiplied by `scale`, at most `most`."""
+        if (name, scale) not in self._places:
+            times, values = self._draw(name)
+            self._places[name, scale] = len(self.curves)
+            self.curves.append(spec.Curve(times, np.minimum(values * scale, most)))
+        return self._places[name, scale]
+
+    def _draw(self, name: str) -> Drawn:
+        if name not in self._drawn:
+            curve, owner = self._work.curves[name], self._owner
+            if isinstance(curve, Product):
+                self._drawn[name] = multiply([self._draw(factor) for factor in curve.of])
+            else:
+                rng = (
+                    owner.stream(f"curve {name}")
+                    if curve.shared is None
+                    else stream(owner.key, f"shared curve {curve.shared}")
+                )
+                self._drawn[name] = draw_curve(curve, rng, owner.end_s)
+        return self._drawn[name]
+
+
+def build_work(work: Work, owner: Owner) -> Built:
+    """Everything that runs in a guest, with its random parts drawn."""
+    sizes = _region_pages(work, owner)
+    curves = _CurveTable(work, owner)
+    names = list(work.regions)
+    regions = tuple(_region(work.regions[name], sizes[name], owner.page) for name in names)
+    rate_factor = _varied(owner.stream("vary rates"), owner.vary.rates)
+    tasks: list[spec.Task] = []
+    task_names: list[str] = []
+    for name, task in work.tasks.items():
+        copies = task.count * max(1, len(task.starts))
+        for copy in range(copies):
+            own_name = name if copies == 1 else f"{name}-{copy + 1}"
+            writer = _Script(
+                regions={region: (names.index(region), sizes[region]) for region in names},
+                curves=curves,
+                owner=owner,
+                rate_factor=rate_factor,
+                quantile=owner.stream(f"task {own_name}").random,
+            )
+            start = task.starts[copy % len(task.starts)] if task.starts else None
+            tasks.append(spec.Task(writer.phases(task, start), weight=task.weight))
+            task_names.append(own_name)
+    kernel = owner.pages(work.kernel.of(owner.size))
+    return Built(regions, tuple(curves.curves), tuple(tasks), tuple(task_names), kernel)
+
+
+def _region(region: Region, pages: int, page: int) -> spec.Region:
+    kind = spec.RegionKind.ANON if region.kind == "anon" else spec.RegionKind.FILE
+    return spec.Region(kind, pages, max(1, region.locality // page))
+
+
+def _region_pages(work: Work, owner: Owner) -> dict[str, int]:
+    """Pages of every region, varied; together never more anonymous memory than meant or fits."""
+    plain = {name: region.size.of(owner.size) for name, region in work.regions.items()}
+    varied = {
+        name: size * _varied(owner.stream(f"vary size {name}"), owner.vary.sizes)
+        for name, size in plain.items()
+    }
+    anonymous = [name for name, region in work.regions.items() if region.kind == "anon"]
+    meant, wanted = (sum(sizes[name] for name in anonymous) for sizes in (plain, varied))
+    if wanted > meant:
+        room = max(meant, (owner.size - work.kernel.of(owner.size)) * 9 // 10)
+        shrink = min(1.0, room / wanted)
+        varied |= {name: varied[name] * shrink for name in anonymous}
+    return {name: max(1, math.ceil(size / owner.page - 1e-9)) for name, size in varied.items()}
+
+
+def _varied(rng: np.random.Generator, sigma: float) -> float:
+    """A log-normal factor, cut at VARY_LIMIT; exactly 1 without spread."""
+    factor = math.exp(sigma * rng.standard_normal())
+    return min(max(factor, 1 / VARY_LIMIT), VARY_LIMIT)
+
+
+@dataclass
+class _Script:
+    """Writes one task's phases."""
+
+    regions: dict[str, tuple[int, int]]  # name -> index, pages
+    curves: _CurveTable
+    owner: Owner
+    rate_factor: float
+    quantile: Callable[[], float]
+
+    def phases(self, task: Task, start: Span | None) -> tuple[spec.Phase, ...]:
+        lines: list[spec.Phase] = []
+        if start is not None:
+            lines.append(self._timed(spec.Phase(spec.Op.SLEEP), start))
+        self._block(task.phases, lines)
+        return tuple(lines)
+
+    def _block(self, phases: tuple[Phase, ...], lines: list[spec.Phase]) -> None:
+        for phase in phases:
+            if isinstance(phase, Repeat):
+                first = len(lines)
+                self._block(phase.phases, lines)
+                times = -1 if phase.times is None else phase.times
+                lines.append(spec.Phase(spec.Op.REPEAT, jump=first, count=times))
+            else:
+                lines.append(self._line(phase))
+
+    def _timed(self, line: spec.Phase, seconds: Span) -> spec.Phase:
+        return replace(line, seconds=seconds.at(self.quantile()))
+
+    def _line(self, phase: Phase) -> spec.Phase:
+        if isinstance(phase, Access):
+            return self._access(phase)
+        if isinstance(phase, Allocate | Free | HintFree):
+            return self._ownership(phase)
+        if isinstance(phase, Compute | Sleep):
+            op = spec.Op.COMPUTE if isinstance(phase, Compute) else spec.Op.SLEEP
+            return self._timed(spec.Phase(op), phase.seconds)
+        if isinstance(phase, Wait | Signal):
+            op = spec.Op.WAIT if isinstance(phase, Wait) else spec.Op.SIGNAL
+            return spec.Phase(op, event=self.owner.events.index(phase.event))
+        if isinstance(phase, DropCaches):
+            return spec.Phase(spec.Op.DROP_CACHES)
+        if isinstance(phase, Exit):
+            return spec.Phase(spec.Op.EXIT)
+        if isinstance(phase, Follow):
+            return self._follow(phase)
+        if isinstance(phase, Repeat):
+            raise TypeError("a repeat is more than one line")
+        assert_never(phase)
+
+    def _follow(self, phase: Follow) -> spec.Phase:
+        region, pages = self.regions[phase.region]
+        line = spec.Phase(
+            spec.Op.FOLLOW,
+            region=region,
+            size=self.curves.place(phase.size, pages, most=pages),
+            interval_s=phase.interval,
+        )
+        return line if phase.seconds is None else self._timed(line, phase.seconds)
+
+    def _ownership(self, phase: Allocate | Free | HintFree) -> spec.Phase:
+        region, pages = self.regions[phase.region]
+        count = min(pages, self.owner.pages(phase.bytes.of(pages * self.owner.page)))
+        if isinstance(phase, Allocate):
+            cost_s = phase.cost * self.owner.page / ACCESS_BYTES
+            return spec.Phase(spec.Op.ALLOCATE, region=region, count=count, cost_s=cost_s)
+        op = spec.Op.FREE if isinstance(phase, Free) else spec.Op.HINT_FREE
+        return spec.Phase(op, region=region, count=-1 if count == pages else count)
+
+    def _access(self, phase: Access) -> spec.Phase:
+        region, pages = self.regions[phase.region]
+        grain = self.owner.page / ACCESS_BYTES
+        op, write, kernel = spec.Op.READ, 0.0, True
+        if isinstance(phase, Touch):
+            op, write, kernel = spec.Op.TOUCH, phase.write, phase.context == "kernel"
+        elif isinstance(phase, Write):
+            op = spec.Op.WRITE
+        per_arrival = max(1, round(phase.per_arrival / grain))
+        accesses = self._accesses(phase, pages * self.owner.page)
+        line = spec.Phase(
+            op,
+            region=region,
+            pattern=PATTERNS[phase.pattern],
+            zipf_s=phase.zipf,
+            write=write,
+            count=-1 if accesses is None else max(1, math.ceil(accesses / grain / per_arrival)),
+            cost_s=phase.cost * grain,
+            per_arrival=per_arrival,
+            backlog_s=phase.backlog,
+            kernel=kernel,
+        )
+        if phase.size is not None:
+            line = replace(line, size=self.curves.place(phase.size, pages, most=pages))
+        if phase.rate is not None:
+            rate = phase.rate.of(self.owner.size) * phase.per_arrival * self.rate_factor
+            rate /= grain * per_arrival
+            line = replace(line, rate=rate)
+            if phase.rate_curve is not None:
+                line = replace(line, rate_curve=self.curves.place(phase.rate_curve, rate))
+        return line if phase.seconds is None else self._timed(line, phase.seconds)
+
+    def _accesses(self, phase: Access, region_bytes: int) -> float | None:
+        """Accesses of 4 KiB after which the phase ends, if it does."""
+        if phase.count is not None:
+            return float(phase.count * phase.per_arrival)
+        if phase.bytes is not None:
+            return phase.bytes.of(region_bytes) / ACCESS_BYTES
+        return None

@@ -1,0 +1,178 @@
+"""What a scenario's parts must hold together: names that exist, sizes that fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from configs.loading import ConfigError, parse_bytes
+from scenarios import profiles
+from scenarios.work import Profile, Signal, Work, expected_one_of, walk
+
+if TYPE_CHECKING:
+    from scenarios.schema import Guest, Scenario
+
+
+def problems(scenario: Scenario) -> Iterator[str]:
+    """Everything that cannot be: field path, value and expectation each."""
+    yield from _names_differ(scenario)
+    for number, guest in enumerate(scenario.guests):
+        for problem in _guest(scenario, guest):
+            yield f"guests.{number}.{problem}"
+    yield from _timeline(scenario)
+    yield from _drawn(scenario)
+    yield from _ram(scenario)
+    yield from _slots(scenario)
+
+
+def work_of(scenario: Scenario, guest: Guest) -> Work:
+    """What the guest runs.
+
+    Raises:
+        ConfigError: its profile does not exist.
+    """
+    if guest.work is not None:
+        return guest.work
+    return profiles.find(str(guest.profile), scenario.profiles)
+
+
+def _names_differ(scenario: Scenario) -> Iterator[str]:
+    names = sorted(name for guest in scenario.guests for name in guest.names)
+    for name, following in pairwise(names):
+        if name == following:
+            yield f"guests: two are called {name!r}; expected names that differ"
+
+
+def _guest(scenario: Scenario, guest: Guest) -> Iterator[str]:
+    host = scenario.host
+    if guest.size % host.page:
+        yield f"size: {guest.size}: expected a multiple of host.page, {host.page}"
+    if not guest.min.relative and guest.min.size % host.page:
+        yield f"min: {guest.min.size}: expected a multiple of host.page, {host.page}"
+    if guest.emulator % host.page:
+        yield f"emulator: {guest.emulator}: expected a multiple of host.page, {host.page}"
+    if guest.cgroup is not None:
+        if guest.cgroup not in host.cgroups:
+            yield f"cgroup: {guest.cgroup!r}: {expected_one_of(list(host.cgroups))}"
+        elif (limit := host.cgroups[guest.cgroup].max) is not None and guest.emulator >= limit:
+            yield f"emulator: {guest.emulator}: expected less than its cgroup's max, {limit}"
+    if guest.disk is not None and guest.disk not in host.devices:
+        yield f"disk: {guest.disk!r}: {expected_one_of(list(host.devices))}"
+    try:
+        work = work_of(scenario, guest)
+    except ConfigError as error:
+        yield str(error)
+        return
+    yield from _fits(work, guest, host.page)
+
+
+def _fits(work: Work, guest: Guest, page: int) -> Iterator[str]:
+    kernel = work.kernel.of(guest.size)
+    if kernel >= guest.size:
+        yield f"work.kernel: {kernel}: expected less than size, {guest.size}"
+    if guest.min.of(guest.size) < kernel:
+        yield (
+            f"min: {guest.min.of(guest.size)}: expected at least what its kernel"
+            f" cannot give back, {kernel}"
+        )
+    own_swap = guest.own_swap.of(guest.size) if guest.own_swap is not None else 0
+    if isinstance(work, Profile) and guest.own_swap is None:
+        own_swap = work.own_swap.of(guest.size)
+    for name, region in work.regions.items():
+        size = region.size.of(guest.size)
+        if size == 0:
+            yield f"work.regions.{name}.size: 0: expected more"
+        if not region.size.relative and size % page:
+            yield f"work.regions.{name}.size: {size}: expected a multiple of host.page, {page}"
+        if region.kind == "anon" and size > guest.size - kernel + own_swap:
+            yield (
+                f"work.regions.{name}.size: {size}: expected at most size less kernel plus"
+                f" own_swap, {guest.size - kernel + own_swap}"
+            )
+
+
+def _timeline(scenario: Scenario) -> Iterator[str]:
+    guests = {name: guest for guest in scenario.guests for name in guest.names}
+    last_s = 0.0
+    for number, entry in enumerate(scenario.timeline):
+        path = f"timeline.{number}"
+        if entry.at is not None:
+            if entry.at < last_s:
+                yield f"{path}.at: {entry.at}: expected at least {last_s}, the entry before it"
+            last_s = entry.at
+        name = getattr(entry, "guest", None)
+        if name is not None and name not in guests:
+            yield f"{path}.guest: {name!r}: {expected_one_of(list(guests))}"
+            continue
+        if entry.do == "limit" and entry.cgroup not in scenario.host.cgroups:
+            yield f"{path}.cgroup: {entry.cgroup!r}: {expected_one_of(list(scenario.host.cgroups))}"
+        if entry.do == "limit" and entry.max is not None and entry.max % scenario.host.page:
+            yield f"{path}.max: {entry.max}: expected a multiple of host.page"
+        if entry.do == "target" and not 0 < entry.size <= guests[entry.guest].size:
+            size = guests[entry.guest].size
+            yield f"{path}.size: {entry.size}: expected at most the guest's size, {size}"
+        if entry.do == "wait_event":
+            events = signalled(work_of(scenario, guests[entry.guest]))
+            if entry.event not in events:
+                yield f"{path}.event: {entry.event!r}: {expected_one_of(events)}"
+
+
+def signalled(work: Work) -> list[str]:
+    """The events that the tasks of a guest signal, in order of their first mention."""
+    found = (
+        phase.event
+        for task in work.tasks.values()
+        for _, phase in walk(task.phases)
+        if isinstance(phase, Signal)
+    )
+    return list(dict.fromkeys(found))
+
+
+def _drawn(scenario: Scenario) -> Iterator[str]:
+    drawn, host = scenario.randomise, scenario.host
+    for name in drawn.profiles:
+        try:
+            profiles.find(name, scenario.profiles)
+        except ConfigError as error:
+            yield f"randomise.profiles: {error}"
+    for size in drawn.sizes:
+        if parse_bytes(int(size) if size.isdecimal() else size) % host.page:
+            yield f"randomise.sizes: {size!r}: expected a multiple of host.page, {host.page}"
+    if drawn.emulator % host.page:
+        yield f"randomise.emulator: {drawn.emulator}: expected a multiple of host.page"
+    for device in drawn.swap_devices:
+        if device not in host.devices:
+            yield f"randomise.swap_devices: {device!r}: {expected_one_of(list(host.devices))}"
+    if drawn.swap_devices and host.swap is None:
+        yield "randomise.swap_devices: expected host.swap, which gives the size"
+    if scenario.replay is not None and any(entry.at is None for entry in scenario.timeline):
+        yield "timeline: in a replay guests come and go by the trace; expected only entries with at"
+
+
+def _ram(scenario: Scenario) -> Iterator[str]:
+    host, guests = scenario.host, scenario.guests
+    if host.ram is None:
+        if scenario.randomise.overcommit is None:
+            yield "host.ram: expected a size, or a range in randomise.overcommit"
+        return
+    if scenario.randomise.overcommit is not None:
+        yield f"host.ram: {host.ram}: expected none, because randomise.overcommit gives it"
+    emulators = sum(guest.emulator * guest.count for guest in guests)
+    if host.reserved + emulators >= host.ram:
+        yield (
+            f"host.ram: {host.ram}: expected more than the host and its emulators need,"
+            f" {host.reserved + emulators}"
+        )
+    held = sum(guest.size * guest.count for guest in guests if guest.memory != "fresh")
+    room = host.ram - host.reserved - emulators + (host.swap.size if host.swap else 0)
+    if held > room:
+        yield (
+            f"guests: {held} bytes of them are resident or reclaimed at the start; expected at"
+            f" most what RAM and swap hold, {room}"
+        )
+
+
+def _slots(scenario: Scenario) -> Iterator[str]:
+    if scenario.most_guests == 0:
+        yield "guests: expected at least one, here, in randomise or in replay"

@@ -1,0 +1,159 @@
+"""The host of a scenario: memory, cores, kernel, devices, swap and cgroups."""
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from configs.loading import Bytes, Config, Seconds
+from memsim.spec import Async, Device, DeviceKind, Resize
+
+MIB = 2**20
+
+
+class Kernel(StrEnum):
+    """Which Linux host and guests run: a preset of behaviours (model section 5)."""
+
+    OLD = "2011"
+    MODERN = "modern"
+
+
+class DevicePreset(StrEnum):
+    """What a device is unless it says otherwise."""
+
+    HDD = "hdd"
+    SSD = "ssd"
+    NVME = "nvme"
+    ZRAM = "zram"
+
+
+class AsyncFaults(StrEnum):
+    """What a vCPU does while the host reads a page that a task needs."""
+
+    OFF = "off"
+    HALT = "halt"
+    ON = "on"
+
+
+class Hints(StrEnum):
+    """How the host learns which guest pages are free."""
+
+    NONE = "none"
+    BITMAP = "bitmap"
+
+
+class Resizing(StrEnum):
+    """How a guest follows its target."""
+
+    NONE = "none"
+    BALLOON = "balloon"
+    FREE_TARGET = "free_target"
+
+
+# 7,200 rpm disk, SATA and NVMe drives and lz4 zram: reference/mechanisms.md section 10, the row
+# "swap device"; their parallelism is one head, the 32 commands of SATA's queue (of which a 4 KiB
+# read at 100 us and 90k IOPS keeps 9 busy), and 0.6-1 M IOPS at 30 us for NVMe.
+DEVICES = {
+    DevicePreset.HDD: Device(DeviceKind.ROTATING, latency_s=8e-3, bytes_per_s=150e6),
+    DevicePreset.SSD: Device(DeviceKind.SOLID, latency_s=100e-6, bytes_per_s=500e6, parallel=8),
+    DevicePreset.NVME: Device(DeviceKind.SOLID, latency_s=30e-6, bytes_per_s=2e9, parallel=16),
+    DevicePreset.ZRAM: Device(DeviceKind.ZRAM, latency_s=3e-6, bytes_per_s=4096 / 3e-6),
+}
+
+
+class DeviceConfig(Config):
+    """A disk, or compressed memory; numbers left out are the preset's."""
+
+    preset: DevicePreset
+    latency: Seconds | None = Field(default=None, gt=0)
+    bytes_per_s: Bytes | None = Field(default=None, gt=0)
+    parallel: int | None = Field(default=None, ge=1)
+    ratio: float = Field(default=3.0, gt=1, description="zram: pages stored in one frame")
+
+    def spec(self) -> Device:
+        """The device as the simulator takes it."""
+        base = DEVICES[self.preset]
+        return Device(
+            kind=base.kind,
+            latency_s=base.latency_s if self.latency is None else self.latency,
+            bytes_per_s=base.bytes_per_s if self.bytes_per_s is None else float(self.bytes_per_s),
+            parallel=base.parallel if self.parallel is None else self.parallel,
+            ratio=self.ratio,
+        )
+
+
+class Swap(Config):
+    """The host's swap area."""
+
+    device: str
+    size: Bytes
+
+
+class CgroupConfig(Config):
+    """A memory cgroup that guests may share."""
+
+    max: Bytes | None = Field(default=None, gt=0, description="left out: no limit")
+
+
+class Host(Config):
+    """The machine that all guests share."""
+
+    page: Bytes = Field(
+        default=4096, description="4KiB to 4MiB, a power of two: the grain of the model"
+    )
+    ram: Bytes | None = Field(
+        default=None, description="left out: follows from randomise.overcommit"
+    )
+    cores: int = Field(default=4, ge=1)
+    tick: Seconds = Field(default=0.01, gt=0)
+    kernel: Kernel = Kernel.MODERN
+    reserved: Bytes = Field(default=64 * MIB, description="the host's own kernel and daemons")
+    devices: dict[str, DeviceConfig] = Field(
+        default={"disk": DeviceConfig(preset=DevicePreset.SSD)}, min_length=1
+    )
+    guest_disk: str | None = Field(default=None, description="left out: the first device")
+    swap: Swap | None = None
+    cgroups: dict[str, CgroupConfig] = Field(default={})
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not 4096 <= self.page <= 4 * MIB or self.page & (self.page - 1):
+            raise ValueError(f"page: {self.page}: expected a power of two from 4KiB to 4MiB")
+        named = {"guest_disk": self.guest_disk, "swap.device": self.swap and self.swap.device}
+        for field, name in named.items():
+            if name is not None and name not in self.devices:
+                known = ", ".join(self.devices)
+                raise ValueError(f"{field}: {name!r}: expected one of the devices {known}")
+        disk = self.devices[self.guest_disk or next(iter(self.devices))]
+        if disk.preset == DevicePreset.ZRAM:
+            raise ValueError("guest_disk: compressed memory holds no files; expected a disk")
+        sizes = {"ram": self.ram, "reserved": self.reserved}
+        sizes |= {"swap.size": self.swap.size if self.swap else None}
+        sizes |= {f"cgroups.{name}.max": cgroup.max for name, cgroup in self.cgroups.items()}
+        for field, size in sizes.items():
+            if size is not None and size % self.page:
+                raise ValueError(f"{field}: {size}: expected a multiple of page, {self.page}")
+        if self.ram is not None and self.ram <= self.reserved:
+            raise ValueError(f"ram: {self.ram}: expected more than reserved, {self.reserved}")
+        return self
+
+    @property
+    def guest_device(self) -> str:
+        """The name of the device that holds the guests' disks."""
+        return self.guest_disk or next(iter(self.devices))
+
+
+def async_mode(kernel: Kernel, wanted: AsyncFaults) -> Async:
+    """What asynchronous faults mean under a kernel: in user mode only, since 2020."""
+    on = Async.ANY if kernel == Kernel.OLD else Async.USER
+    return {AsyncFaults.OFF: Async.OFF, AsyncFaults.HALT: Async.HALT, AsyncFaults.ON: on}[wanted]
+
+
+def resize_mode(kernel: Kernel, wanted: Resizing) -> Resize:
+    """What a resizing mechanism is under a kernel."""
+    target = Resize.FREE_TARGET_2011 if kernel == Kernel.OLD else Resize.FREE_TARGET
+    return {
+        Resizing.NONE: Resize.NONE,
+        Resizing.BALLOON: Resize.BALLOON,
+        Resizing.FREE_TARGET: target,
+    }[wanted]

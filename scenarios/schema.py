@@ -1,0 +1,284 @@
+"""A scenario: who lives on a host, what they do, what happens to them and who watches.
+
+One YAML file is one scenario.  Everything the simulator can do can be said here in bytes and
+seconds; `draw` turns it, with a random key, into the pages of one simulated host.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from configs.loading import Bytes, Config, Seconds
+from scenarios import check
+from scenarios.machine import AsyncFaults, Hints, Host, Kernel, Resizing
+from scenarios.quantities import GIB, Amount, AmountField
+from scenarios.randomise import Randomise, Range, Vary
+from scenarios.work import Profile, Work
+
+
+class Mechanisms(Config):
+    """How host and guest work together."""
+
+    async_faults: AsyncFaults = AsyncFaults.ON
+    hinting: Hints = Hints.NONE
+    resize: Resizing = Resizing.BALLOON
+    deflate_on_oom: bool = True
+
+
+class Arm(Config):
+    """What an experiment's arm changes for all guests; the rest stays as it is."""
+
+    async_faults: AsyncFaults | None = None
+    hinting: Hints | None = None
+    resize: Resizing | None = None
+    deflate_on_oom: bool | None = None
+    kernel: Kernel | None = None
+
+
+class Cooperation(Config):
+    """How well a guest answers to targets."""
+
+    stuck: bool = Field(default=False, description="never answers")
+    delay: Seconds = Field(default=0.0, description="begins to move so long after a new target")
+
+
+class Guest(Config):
+    """A guest, or `count` alike."""
+
+    name: str = Field(min_length=1)
+    profile: str | None = Field(default=None, description="of this file, of the library, or a path")
+    work: Work | None = Field(default=None, description="instead of a profile")
+    count: int = Field(default=1, ge=1)
+    size: Bytes = Field(gt=0, description="maximum memory")
+    min: AmountField = Field(default=Amount(share=0.25), description="or a share of size")
+    weight: int = Field(default=1000, ge=0, description="for policies and results; 0: left out")
+    vcpus: int | None = Field(default=None, ge=1, description="left out: the profile's, or 1")
+    cpu_weight: int = Field(default=1024, ge=1, description="CPU share of each vCPU on the host")
+    start: Seconds = Field(default=0.0, description="boots at this time")
+    start_every: Seconds = Field(
+        default=0.0, description="each of `count` so long after the one before"
+    )
+    on_demand: bool = Field(default=False, description="boots only when the timeline starts it")
+    stop: Seconds | None = Field(default=None, description="is switched off at this time")
+    boot: Seconds = Field(default=0.0, description="from power-on until its tasks start")
+    memory: Literal["fresh", "resident", "reclaimed"] = "fresh"
+    mechanisms: Mechanisms = Mechanisms()
+    cooperation: Cooperation = Cooperation()
+    own_swap: AmountField | None = Field(
+        default=None, description="left out: the profile's, or none"
+    )
+    emulator: Bytes = Field(default=0, description="anonymous memory of the emulator, on the host")
+    cgroup: str | None = Field(
+        default=None, description="left out: one of its own, without a limit"
+    )
+    disk: str | None = Field(default=None, description="left out: the host's guest_disk")
+    lru: Literal["linux", "exact"] = "linux"
+    vary: Vary = Vary()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.profile is None) == (self.work is None):
+            raise ValueError("expected either profile or work")
+        if self.min.of(self.size) > self.size:
+            raise ValueError(f"min: {self.min.of(self.size)}: expected at most size, {self.size}")
+        if self.stop is not None and self.stop <= self.start:
+            raise ValueError(f"stop: {self.stop}: expected after start, {self.start}")
+        if self.on_demand and self.start:
+            raise ValueError("start: expected none, because the guest boots on demand")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its name, or `name-1` and so on when there are several."""
+        if self.count == 1:
+            return (self.name,)
+        return tuple(f"{self.name}-{number}" for number in range(1, self.count + 1))
+
+
+class Timed(Config):
+    """An entry of the host's timeline, done at a time or some time after the entry before."""
+
+    at: Seconds | None = None
+    after: Seconds | None = None
+
+    @model_validator(mode="after")
+    def _one_time(self) -> Self:
+        if self.at is not None and self.after is not None:
+            raise ValueError("expected at most one of at and after")
+        return self
+
+
+class StartGuest(Timed):
+    """Power a guest on."""
+
+    do: Literal["start"]
+    guest: str
+
+
+class StopGuest(Timed):
+    """Switch a guest off."""
+
+    do: Literal["stop"]
+    guest: str
+
+
+class LimitCgroup(Timed):
+    """Set a cgroup's limit."""
+
+    do: Literal["limit"]
+    cgroup: str
+    max: Bytes | None = Field(default=None, description="left out: no limit")
+
+
+class SetCores(Timed):
+    """Change the number of the host's cores."""
+
+    do: Literal["cores"]
+    cores: int = Field(ge=1)
+
+
+class SetTarget(Timed):
+    """Ask a guest for a size, as a policy would."""
+
+    do: Literal["target"]
+    guest: str
+    size: Bytes
+
+
+class AwaitTarget(Timed):
+    """Hold the timeline until a guest has reached its target."""
+
+    do: Literal["wait_target"]
+    guest: str
+
+
+class AwaitEvent(Timed):
+    """Hold the timeline until an event of a guest has been signalled."""
+
+    do: Literal["wait_event"]
+    guest: str
+    event: str
+    times: int = Field(default=1, ge=1)
+
+
+class Mark(Timed):
+    """Copy all counters; results are given between marks."""
+
+    do: Literal["mark"]
+    name: str
+
+
+Entry = Annotated[
+    StartGuest | StopGuest | LimitCgroup | SetCores | SetTarget | AwaitTarget | AwaitEvent | Mark,
+    Field(discriminator="do"),
+]
+
+
+class Replay(Config):
+    """Guests whose memory follows real or synthetic traces of virtual machines."""
+
+    source: Literal["synthetic", "folder"] = "synthetic"
+    folder: str | None = Field(
+        default=None, description="left out: OVERCOMMIT_TRACES or ../shared/traces"
+    )
+    datasets: tuple[str, ...] = Field(default=(), description="left out: all that the source has")
+    split: Literal["train", "validation", "test", "all"] = "all"
+    guests: tuple[int, int] = Field(
+        default=(8, 8), description="fewest and most machines on the host"
+    )
+    nominal: tuple[Bytes, Bytes] = Field(
+        default=(2 * GIB, 64 * GIB), description="sizes to choose from"
+    )
+    scale: float = Field(default=16.0, ge=1, description="all sizes are divided by this")
+    compression: float = Field(default=6.0, gt=0, description="seconds of the trace in one second")
+    smooth: Seconds = Field(
+        default=3600.0, gt=0, description="the hot set: mean of active over so long"
+    )
+    settle: Seconds = Field(
+        default=1800.0, description="active is ignored for so long after power-on"
+    )
+    bursts: float = Field(default=0.3, ge=0, le=1, description="spread of the hot set within a row")
+    hold: Seconds = Field(default=30.0, gt=0, description="mean time between changes within a row")
+    anon: Range = Field(default=(0.4, 0.9), description="share of the cold part that is anonymous")
+    hot_every: Seconds = Field(
+        default=10.0, gt=0, description="mean time between touches of a hot page"
+    )
+    cold_every: Seconds = Field(default=3600.0, gt=0, description="and of a cold one")
+    min: AmountField = Field(
+        default=Amount(share=0.25), description="or a share of the guest's size"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for field in ("guests", "nominal"):
+            low, high = getattr(self, field)
+            if not 0 <= low <= high:
+                raise ValueError(f"{field}: {[low, high]}: expected the smaller first")
+        if self.anon[1] > 1:
+            raise ValueError(f"anon: {self.anon[1]}: expected a share of at most 1")
+        if self.source == "synthetic" and self.folder is not None:
+            raise ValueError("folder: expected none, because the source is synthetic")
+        return self
+
+
+class Sensors(Config):
+    """What stands between the truth and what a policy reads."""
+
+    period: Seconds = Field(
+        default=1.0, gt=0, description="balloon statistics are polled this often"
+    )
+    delay: Seconds = Field(
+        default=0.0, description="statistics become known so long after they were made"
+    )
+    noise: float = Field(
+        default=0.0, ge=0, le=0.5, description="relative error of balloon statistics"
+    )
+    missing: float = Field(
+        default=0.0, ge=0, le=1, description="share of guests without statistics"
+    )
+    psi: bool = Field(default=True, description="the host reports pressure stall information")
+    descriptors: bool = Field(default=True, description="mechanisms and swap device are known")
+    agents: float = Field(
+        default=0.0, ge=0, le=1, description="share of guests with an agent inside"
+    )
+
+
+class Scenario(Config):
+    """Everything about one kind of host."""
+
+    name: str = Field(min_length=1)
+    description: str = ""
+    host: Host
+    profiles: dict[str, Profile] = Field(default={}, description="besides those of the library")
+    guests: tuple[Guest, ...] = ()
+    timeline: tuple[Entry, ...] = ()
+    randomise: Randomise = Randomise()
+    replay: Replay | None = None
+    sensors: Sensors = Sensors()
+    arm: Arm = Field(default=Arm(), description="what overrides the mechanisms of all guests")
+    warm_up: Seconds = Field(default=600.0, description="left out of the metrics")
+    length: Seconds = Field(default=3600.0, gt=0, description="of what counts, after the warm-up")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = list(check.problems(self))
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def most_guests(self) -> int:
+        """Guest slots that a host of this scenario may need."""
+        fixed = sum(guest.count for guest in self.guests)
+        drawn = self.randomise.guests[1] if self.randomise.guests else 0
+        return fixed + drawn + (self.replay.guests[1] if self.replay else 0)
+
+    @property
+    def end_s(self) -> float:
+        """[s] Curves and traces are laid out up to here."""
+        return self.warm_up + self.length
+
+    def with_arm(self, arm: Arm) -> "Scenario":
+        """The same scenario with what the arm sets; what it leaves open stays as it is."""
+        settings = {**self.arm.model_dump(exclude_none=True), **arm.model_dump(exclude_none=True)}
+        return self.model_copy(update={"arm": Arm(**settings)})

@@ -1,0 +1,332 @@
+"""What runs inside a guest: memory regions, tasks, their phases, and curves over time.
+
+Sizes are bytes or shares (of the guest for a region, of the region for an operation).  An access
+stands for 4 KiB; `build` turns all of it into the pages of a simulated host.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from configs.loading import Bytes, Config, Seconds
+from scenarios.curves import Curve, Product
+from scenarios.quantities import Amount, AmountField, RateField, Span, SpanField
+
+MIB = 2**20
+
+ALL = Amount(share=1.0)
+ACCESS_S = 1e-6  # [s] CPU of one access of 4 KiB and of what a program then does with it
+
+
+class Region(Config):
+    """Memory of the guest's programs, or a file on its disk."""
+
+    kind: Literal["anon", "file"]
+    size: AmountField = Field(description="or a share of the guest's size")
+    locality: Bytes = Field(
+        default=4 * MIB, gt=0, description="popularity is laid out in such blocks"
+    )
+
+
+class Access(Config):
+    """What loads, stores and system calls on a region have in common.
+
+    Without `rate` the next access begins when the last is done.  With it, arrivals come at
+    random, wait in line up to `backlog` and are dropped beyond.
+    """
+
+    region: str
+    pattern: Literal["uniform", "zipf", "sequential", "loop"] = "uniform"
+    zipf: float = Field(default=1.0, gt=0, description="exponent of the popularity of blocks")
+    count: int | None = Field(
+        default=None, ge=1, description="accesses, or arrivals if there is a rate"
+    )
+    bytes: AmountField | None = Field(
+        default=None, description="instead of count; or share of the region"
+    )
+    seconds: SpanField | None = None
+    cost: Seconds = Field(default=ACCESS_S, gt=0, description="CPU time of one access")
+    rate: RateField | None = Field(
+        default=None, description="arrivals per second, or per second and GiB"
+    )
+    per_arrival: int = Field(default=1, ge=1, description="accesses of one arrival")
+    backlog: Seconds = Field(
+        default=1.0, description="an arrival that would wait longer is dropped"
+    )
+    size: str | None = Field(default=None, description="curve: share of the region that is in use")
+    rate_curve: str | None = Field(default=None, description="curve: factor on the rate")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.count is not None and self.bytes is not None:
+            raise ValueError("count and bytes say the same; expected at most one of them")
+        usual = Access.model_fields
+        for field in ("per_arrival", "backlog", "rate_curve"):
+            if self.rate is None and getattr(self, field) != usual[field].default:
+                raise ValueError(f"{field}: makes sense only with a rate")
+        if self.pattern != "zipf" and self.zipf != usual["zipf"].default:
+            raise ValueError("zipf: an exponent makes sense only with pattern zipf")
+        return self
+
+    @property
+    def endless(self) -> bool:
+        """Whether the phase never ends by itself."""
+        return self.count is None and self.bytes is None and self.seconds is None
+
+
+class Touch(Access):
+    """Loads and stores to mapped memory."""
+
+    op: Literal["touch"]
+    write: float = Field(default=0.0, ge=0, le=1, description="share of the accesses that store")
+    context: Literal["user", "kernel"] = "user"
+
+
+class Read(Access):
+    """read(2) of a region."""
+
+    op: Literal["read"]
+
+
+class Write(Access):
+    """write(2) to a region."""
+
+    op: Literal["write"]
+
+
+class Compute(Config):
+    """CPU time and no memory."""
+
+    op: Literal["compute"]
+    seconds: SpanField
+
+
+class Allocate(Config):
+    """First touch of the region's first bytes, in order."""
+
+    op: Literal["allocate"]
+    region: str
+    bytes: AmountField = Field(default=ALL, description="or a share of the region")
+    cost: Seconds = Field(default=ACCESS_S, gt=0, description="CPU time of the program per 4 KiB")
+
+
+class Free(Config):
+    """Give memory back to the guest: all of the region, or its last bytes."""
+
+    op: Literal["free"]
+    region: str
+    bytes: AmountField = ALL
+
+
+class HintFree(Config):
+    """Say that the content may go, as a JVM after a collection; the pages stay mapped."""
+
+    op: Literal["hint_free"]
+    region: str
+    bytes: AmountField = ALL
+
+
+class DropCaches(Config):
+    """Drop the guest's clean page cache."""
+
+    op: Literal["drop_caches"]
+
+
+class Sleep(Config):
+    """Let time pass."""
+
+    op: Literal["sleep"]
+    seconds: SpanField
+
+
+class Wait(Config):
+    """Wait until the event has been signalled as often as this task has waited for it."""
+
+    op: Literal["wait"]
+    event: str
+
+
+class Signal(Config):
+    """Signal an event of this guest."""
+
+    op: Literal["signal"]
+    event: str
+
+
+class Exit(Config):
+    """End the task."""
+
+    op: Literal["exit"]
+
+
+class Follow(Config):
+    """Keep as much of a region in memory as a curve says, by touching or freeing."""
+
+    op: Literal["follow"]
+    region: str
+    size: str = Field(description="curve: share of the region that is resident")
+    interval: Seconds = Field(default=1.0, gt=0)
+    seconds: SpanField | None = None
+
+    @property
+    def endless(self) -> bool:
+        """Whether the phase never ends by itself."""
+        return self.seconds is None
+
+
+class Repeat(Config):
+    """Do phases over and over."""
+
+    op: Literal["repeat"]
+    times: int | None = Field(default=None, ge=1, description="left out: for ever")
+    phases: tuple["Phase", ...] = Field(min_length=1)
+
+    @property
+    def endless(self) -> bool:
+        """Whether the phases after it never begin."""
+        return self.times is None
+
+
+Phase = Annotated[
+    Touch
+    | Read
+    | Write
+    | Compute
+    | Allocate
+    | Free
+    | HintFree
+    | DropCaches
+    | Sleep
+    | Wait
+    | Signal
+    | Exit
+    | Follow
+    | Repeat,
+    Field(discriminator="op"),
+]
+OnRegion = Access | Allocate | Free | HintFree | Follow
+
+
+class Task(Config):
+    """A program with one thread."""
+
+    phases: tuple[Phase, ...] = Field(min_length=1)
+    weight: int = Field(default=1024, ge=1, description="CPU share inside the guest")
+    count: int = Field(default=1, ge=1, description="so many of them")
+    starts: tuple[SpanField, ...] = Field(
+        default=(),
+        description="one of them starts at each of these times after the guest has booted",
+    )
+
+    @model_validator(mode="after")
+    def _all_reachable(self) -> Self:
+        lost = _unreachable(self.phases, "phases")
+        if lost:
+            raise ValueError(f"{lost}: never begins, because the phase before it never ends")
+        return self
+
+
+def _unreachable(phases: tuple[Phase, ...], path: str) -> str | None:
+    """The path of the first phase that nothing leads to."""
+    for number, phase in enumerate(phases):
+        if isinstance(phase, Repeat):
+            inner = _unreachable(phase.phases, f"{path}.{number}.phases")
+            if inner:
+                return inner
+        ends = isinstance(phase, Exit) or never_ends(phase)
+        if ends and number + 1 < len(phases):
+            return f"{path}.{number + 1}"
+    return None
+
+
+def never_ends(phase: Phase) -> bool:
+    """Whether what stands after the phase never begins."""
+    return isinstance(phase, Access | Follow | Repeat) and phase.endless
+
+
+class Work(Config):
+    """Everything that runs in a guest."""
+
+    kernel: AmountField = Field(
+        default=Amount(share=0.06), description="unmovable memory of its kernel"
+    )
+    regions: dict[str, Region] = Field(default={})
+    curves: dict[str, Curve] = Field(default={})
+    tasks: dict[str, Task] = Field(default={})
+
+    @model_validator(mode="after")
+    def _names_known(self) -> Self:
+        problems = list(self._unknown_names())
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _unknown_names(self) -> Iterator[str]:
+        for name, curve in self.curves.items():
+            if isinstance(curve, Product):
+                for factor in curve.of:
+                    if isinstance(self.curves.get(factor, curve), Product):
+                        yield f"curves.{name}.of: {factor!r}: expected the name of a plain curve"
+        signalled = {
+            phase.event
+            for task in self.tasks.values()
+            for _, phase in walk(task.phases)
+            if isinstance(phase, Signal)
+        }
+        for task_name, task in self.tasks.items():
+            for path, phase in walk(task.phases):
+                for problem in self._unknown_in(phase, signalled):
+                    yield f"tasks.{task_name}.{path}.{problem}"
+
+    def _unknown_in(self, phase: Phase, signalled: set[str]) -> Iterator[str]:
+        if isinstance(phase, OnRegion):
+            if phase.region not in self.regions:
+                yield f"region: {phase.region!r}: {expected_one_of(self.regions)}"
+            elif (
+                isinstance(phase, Allocate | HintFree | Follow)
+                and self.regions[phase.region].kind != "anon"
+            ):
+                yield f"region: {phase.region!r}: expected an anonymous region"
+        curves = (
+            [phase.size, phase.rate_curve]
+            if isinstance(phase, Access)
+            else [phase.size]
+            if isinstance(phase, Follow)
+            else []
+        )
+        for curve in curves:
+            if curve is not None and curve not in self.curves:
+                yield f"curve {curve!r}: {expected_one_of(self.curves)}"
+        if isinstance(phase, Wait) and phase.event not in signalled:
+            yield f"event: {phase.event!r}: {expected_one_of(signalled)}, the events signalled here"
+
+
+def walk(phases: tuple[Phase, ...], path: str = "phases") -> Iterator[tuple[str, Phase]]:
+    """Every phase with its path, those inside a repeat too."""
+    for number, phase in enumerate(phases):
+        yield f"{path}.{number}", phase
+        if isinstance(phase, Repeat):
+            yield from walk(phase.phases, f"{path}.{number}.phases")
+
+
+def expected_one_of(names: Iterable[str]) -> str:
+    """The expectation of a name, worded."""
+    known = ", ".join(sorted(names))
+    return f"expected one of {known}" if known else "there are none"
+
+
+class Profile(Work):
+    """A named kind of guest, for any size."""
+
+    description: str
+    own_swap: AmountField = Field(default=Amount(), description="swap on the guest's disk")
+    vcpus: int = Field(default=1, ge=1)
+
+
+def span(value: Span | None) -> Span:
+    """A span that is not there is the shortest."""
+    return value if value is not None else Span(0.0, 0.0)
+
+
+Repeat.model_rebuild()

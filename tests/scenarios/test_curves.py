@@ -15,7 +15,7 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-CURVES = {
+CURVES: dict[str, Points | Daily | Bursts | Walk] = {
     "points": Points(kind="points", points=((0.0, 1.0), (10.0, 3.0), (10.0, 0.5), (20.0, 0.5))),
     "saw": Points(kind="points", points=((0.0, 0.0), (100.0, 1.0)), period=100.0),
     "daily": Daily(kind="daily", low=0.2, high=1.0, period=3600.0),

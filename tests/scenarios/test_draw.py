@@ -33,7 +33,7 @@ def test_a_key_always_means_the_same_host() -> None:
 
 def test_other_seeds_and_episodes_mean_other_hosts() -> None:
     scenario = scenarios.load("default")
-    seeds = {draw(scenario, key).spec.seed for key in [(0, 0), (0, 1), (1, 0), (1, 1), 2]}
+    seeds = {draw(scenario, key).spec.seed for key in [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]}
     assert len(seeds) == 5
     assert draw(scenario, 2).spec.seed == draw(scenario, (2, 0)).spec.seed
 

@@ -112,7 +112,8 @@ def _scale(
     if rule_target_bytes is not None:
         origin = np.where(rule_target_bytes < 0, origin, rule_target_bytes)
         share = decoding.correction_share
-    return origin.astype(np.float64), largest * share, usable & (origin >= 0)
+    reach = largest.astype(np.float64) * share
+    return origin.astype(np.float64), reach, usable & (origin >= 0)
 
 
 def _quantise(wanted: Floats, telemetry: Telemetry, decoding: Decoding) -> Ints:

@@ -88,7 +88,7 @@ def sample_host(telemetry: Telemetry, kept: Counters) -> Counters:
 
 
 def ratio(part: Floats, whole: Floats) -> Floats:
-    """part / whole, NaN where the whole is not positive or either is unknown."""
+    """Divide part by whole, NaN where the whole is not positive or either is unknown."""
     quotient = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
     np.divide(part, whole, out=quotient, where=whole > 0)
     return quotient

@@ -10,11 +10,14 @@ import json
 import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+from contract.caution import CautionConfig
 from contract.decode import Decoding
 from contract.feature_table import FEATURES, MEANS_S
-from contract.guard import CautionConfig, GuardConfig
+from contract.guard import GuardConfig
+
+Settings = TypeVar("Settings", Decoding, CautionConfig, GuardConfig)
 
 CONTRACT_VERSION = 1  # raise it when what a feature or an action means changes, not only its entry
 
@@ -101,7 +104,7 @@ def read_contract(path: Path) -> Contract:
     return contract
 
 
-def _build(kind: type[Any], settings: Any) -> Any:  # noqa: ANN401 - JSON in, any of ours out
+def _build(kind: type[Settings], settings: object) -> Settings:
     names = {entry.name for entry in fields(kind)}
     if not isinstance(settings, dict) or set(settings) != names:
         raise ValueError(f"{kind.__name__}: {settings!r}: expected the fields {sorted(names)}")

@@ -1,0 +1,78 @@
+"""Rules that fleets run today, and the way to any policy by its name.
+
+A baseline is one module here: `slides.py` holds the policy class `Slides`, its thresholds
+`SlidesConfig` (a frozen dataclass, defaults as shipped) and the pure `rule` in the original's own
+units.  A new module is found by its name; nothing else is to be edited.
+"""
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from contract.policy import Policy
+
+
+class UnknownPolicy(ValueError):
+    """There is no policy of that name, or it cannot be built as asked."""
+
+
+def names() -> tuple[str, ...]:
+    """Names of all baselines, sorted."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def load_policy(name: str, settings: Mapping[str, Any] | None = None) -> Policy[Any]:
+    """Build a policy.
+
+    Args:
+        name: of a baseline ("slides"), or "my_module:MyPolicy" for a class of anyone's, whose
+            module is looked up in the current folder too.
+        settings: thresholds that differ from the defaults, by name.
+
+    Raises:
+        UnknownPolicy: it does not exist, or the settings do not fit.
+    """
+    settings = dict(settings or {})
+    if ":" in name:
+        return _foreign(name, settings)
+    if name not in names():
+        raise UnknownPolicy(
+            f"policy {name!r}: expected one of {', '.join(names())}, or my_module:MyPolicy"
+        )
+    module = importlib.import_module(f"{__name__}.{name}")
+    title = "".join(part.capitalize() for part in name.split("_"))
+    try:
+        config = getattr(module, f"{title}Config")(**settings)
+    except (TypeError, ValueError) as error:
+        raise UnknownPolicy(f"policy {name!r}: settings {settings}: {error}") from error
+    policy: Policy[Any] = getattr(module, title)(config)
+    return policy
+
+
+def _foreign(name: str, settings: dict[str, Any]) -> Policy[Any]:
+    module_name, _, attribute = name.partition(":")
+    try:
+        with _current_folder_importable():
+            module: ModuleType = importlib.import_module(module_name)
+        policy: Policy[Any] = getattr(module, attribute)(**settings)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise UnknownPolicy(f"policy {name!r}: {type(error).__name__}: {error}") from error
+    lacking = [part for part in ("name", "reset", "decide") if not hasattr(policy, part)]
+    if lacking:
+        raise UnknownPolicy(f"policy {name!r}: lacks {', '.join(lacking)} of contract.policy")
+    return policy
+
+
+@contextmanager
+def _current_folder_importable() -> Iterator[None]:
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)

@@ -103,7 +103,8 @@ class GuestSetPolicy(ActorCriticPolicy):
         initialise(actor, last_gain=ACTOR_START_GAIN)
         initialise(self.critic, last_gain=1.0)
         torch.nn.init.constant_(actor.last.bias, self.start_action)
-        self.actor, self.log_std = MaskedGaussian().proba_distribution_net(actor, self.log_std_init)
+        self.actor = actor
+        _, self.log_std = MaskedGaussian().proba_distribution_net(actor, self.log_std_init)
         self.optimizer = torch.optim.Adam(
             self.parameters(), lr=lr_schedule(1), eps=ADAM_EPSILON, fused=True
         )

@@ -25,6 +25,7 @@ from torch import Tensor
 from agents.learned.policy import GuestSetPolicy, HostBatch
 from agents.learned.settings import NetworkSettings, PpoSettings
 
+HOSTS_A_SEED = 2**20  # host i of a run draws from HOSTS_A_SEED * (seed + 1) + i
 SCALE_STEP = 0.2  # weight of the newest rollout in the running mean and spread of the returns
 
 
@@ -118,6 +119,12 @@ class GuestPPO(PPO):
             seed=seed,
             device="cpu",
         )
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seed torch, numpy and python with `seed`, the hosts apart from any other seed's."""
+        super().set_random_seed(seed)
+        if seed is not None and self.env is not None:
+            self.env.seed(HOSTS_A_SEED * (seed + 1))
 
     def train(self) -> None:
         """One update from the rollout buffer (SB3 calls it after each rollout)."""

@@ -106,11 +106,12 @@ class ToyHosts(VecEnv):
 
     def snapshot(self) -> dict[str, np.ndarray]:
         names = ("draws", "steps", "demand", "present", "share", "returns")
-        return {name: getattr(self, name).copy() for name in names}
+        return {name: getattr(self, name).copy() for name in names} | {"key": np.array(self.key)}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        for name, values in arrays.items():
-            setattr(self, name, values.copy())
+        self.key = int(arrays["key"])
+        for name in arrays.keys() - {"key"}:
+            setattr(self, name, arrays[name].copy())
 
     def close(self) -> None: ...
 

@@ -53,7 +53,8 @@ def rule(budget: Ints, smallest: Ints, largest: Ints, takes_part: Bools) -> Ints
     spare = budget[:, None] - np.take_along_axis(at_level, last, axis=1)
     rising = ((low <= level) & (level < high)).sum(axis=1, keepdims=True)
     level = level + np.maximum(spare, 0) // np.maximum(rising, 1)
-    return np.clip(level, low, high)
+    shares: Ints = np.minimum(np.maximum(level, low), high)
+    return shares
 
 
 class Equal:

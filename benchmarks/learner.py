@@ -21,8 +21,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvS
 
 from agents.learned.ppo import GuestPPO
 from agents.learned.settings import NetworkSettings, PpoSettings
-
-GUEST_FEATURES, HOST_FEATURES = 64, 24  # of the order of the contract's feature table
+from contract.features import GUEST_FEATURES, HOST_FEATURES
 
 
 class IdleVecEnv(VecEnv):
@@ -34,15 +33,15 @@ class IdleVecEnv(VecEnv):
             hosts,
             spaces.Dict(
                 {
-                    "guests": spaces.Box(-1.0, 1.0, (slots * GUEST_FEATURES,)),
-                    "host": spaces.Box(-1.0, 1.0, (HOST_FEATURES,)),
+                    "guests": spaces.Box(-1.0, 1.0, (slots * len(GUEST_FEATURES),)),
+                    "host": spaces.Box(-1.0, 1.0, (len(HOST_FEATURES),)),
                     "present": spaces.MultiBinary(slots),
                 }
             ),
             spaces.Box(-1.0, 1.0, (slots,)),
         )
         generator = np.random.default_rng(0)
-        shapes = {"guests": slots * GUEST_FEATURES, "host": HOST_FEATURES}
+        shapes = {"guests": slots * len(GUEST_FEATURES), "host": len(HOST_FEATURES)}
         self.observation = {
             key: generator.uniform(-1, 1, (hosts, size)).astype(np.float32)
             for key, size in shapes.items()

@@ -14,6 +14,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+SMALLEST_SPREAD = 1e-4  # of returns that are all alike, in units of reward
+
 
 def masked(rows: Tensor, present: Tensor) -> Tensor:
     """Rows (B, G, F) with zeros in the slots that `present` (B, G) bool leaves out, NaN or not."""
@@ -99,6 +101,7 @@ class PooledCritic(nn.Module):
 
     scale: Tensor  # () float32, spread of the returns
     shift: Tensor  # () float32, mean of the returns
+    begun: Tensor  # () bool, whether the units were ever set
 
     def __init__(
         self, guest_features: int, host_features: int, privileged_features: int, width: int
@@ -109,6 +112,7 @@ class PooledCritic(nn.Module):
         self.last = nn.Linear(width, 1)
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("shift", torch.zeros(()))
+        self.register_buffer("begun", torch.zeros((), dtype=torch.bool))
 
     def forward(
         self, guests: Tensor, host: Tensor, present: Tensor, privileged: Tensor | None
@@ -128,9 +132,25 @@ class PooledCritic(nn.Module):
         """A value in scaled units as a sum of rewards."""
         return value * self.scale + self.shift
 
+    def begin(self, mean: float, spread: float) -> None:
+        """Take first units; predictions move to the mean of the returns with them."""
+        self.scale.fill_(max(spread, SMALLEST_SPREAD))
+        self.shift.fill_(mean)
+        self.begun.fill_(True)
+
+    def follow(self, mean: float, spread: float, step: float) -> None:
+        """Move the units a `step` (0 to 1) towards these; the first time, begin with them."""
+        if not self.begun:
+            self.begin(mean, spread)
+            return
+        moved = (1.0 - step) * float(self.shift) + step * mean
+        square = (1.0 - step) * (float(self.scale) ** 2 + float(self.shift) ** 2)
+        square += step * (spread**2 + mean**2)
+        self.rescale(moved, max(square - moved**2, 0.0) ** 0.5)
+
     def rescale(self, mean: float, spread: float) -> None:
         """Change the units so that no prediction changes (PopArt, van Hasselt et al. 2016)."""
-        spread = max(spread, 1e-4)
+        spread = max(spread, SMALLEST_SPREAD)
         with torch.no_grad():
             self.last.weight.mul_(self.scale / spread)
             self.last.bias.mul_(self.scale).add_(self.shift - mean).div_(spread)

@@ -21,6 +21,7 @@ from agents.learned.network import PooledCritic, SharedActor, initialise, masked
 
 ADAM_EPSILON = 1e-5  # as SB3 sets it for PPO
 ACTOR_START_GAIN = 0.01  # last layer: the first actions are the start action for every guest
+CRITIC_START_GAIN = 0.1  # the first values are near the mean of the returns
 
 
 class HostBatch(NamedTuple):
@@ -101,7 +102,7 @@ class GuestSetPolicy(ActorCriticPolicy):
         actor = SharedActor(*features, self.width, self.message_width)
         self.critic = PooledCritic(*features, self.privileged_features, self.width)
         initialise(actor, last_gain=ACTOR_START_GAIN)
-        initialise(self.critic, last_gain=1.0)
+        initialise(self.critic, last_gain=CRITIC_START_GAIN)
         torch.nn.init.constant_(actor.last.bias, self.start_action)
         self.actor = actor
         _, self.log_std = MaskedGaussian().proba_distribution_net(actor, self.log_std_init)

@@ -133,7 +133,8 @@ class GuestPPO(PPO):
         explained = explained_variance(
             self.rollout_buffer.values.ravel(), self.rollout_buffer.returns.ravel()
         )
-        self._follow_returns(self.rollout_buffer.returns)
+        returns = self.rollout_buffer.returns
+        self.policy.critic.follow(float(returns.mean()), float(returns.std()), SCALE_STEP)
         losses = []
         for part in self._minibatches(self._rollout()):
             losses.append(self._losses(part))
@@ -142,14 +143,6 @@ class GuestPPO(PPO):
             self._descend(losses[-1])
         self._n_updates += 1
         self._record(losses, float(explained))
-
-    def _follow_returns(self, returns: np.ndarray) -> None:
-        """Move the critic's units towards this rollout's mean and spread."""
-        critic, step = self.policy.critic, SCALE_STEP if self._n_updates else 1.0
-        mean = float(critic.shift) * (1 - step) + float(returns.mean()) * step
-        second = float(critic.scale) ** 2 + float(critic.shift) ** 2
-        second = second * (1 - step) + float(np.square(returns).mean()) * step
-        critic.rescale(mean, max(second - mean**2, 0.0) ** 0.5)
 
     def _rollout(self) -> Rollout:
         """The buffer as tensors, step-major, with each guest's log-probability when it acted."""

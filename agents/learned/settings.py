@@ -26,7 +26,7 @@ class PpoSettings(Config):
     epochs: PositiveInt = 4
     learning_rate: PositiveFloat = 5e-4
     final_learning_rate: Annotated[float, Field(ge=0.0)] = 5e-5  # reached linearly at the end
-    gamma: Fraction = 0.98
+    gamma: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.98
     gae_lambda: Fraction = 0.95
     clip_range: PositiveFloat = 0.2
     ratio: Literal["guest", "joint"] = "guest"  # clip each guest's ratio, or their product
@@ -41,3 +41,14 @@ class PpoSettings(Config):
         return self.final_learning_rate + remaining * (
             self.learning_rate - self.final_learning_rate
         )
+
+
+class CloneSettings(Config):
+    """A start from a rule."""
+
+    baseline: str = "slides"  # name of a baseline
+    steps: PositiveInt = 20_000  # environment steps, all hosts and rounds together
+    rounds: PositiveInt = 2  # in the first the rule drives, in the others the clone
+    epochs: PositiveInt = 10  # passes over all lessons so far, a round
+    minibatch_hosts: PositiveInt = 512
+    learning_rate: PositiveFloat = 1e-3  # falls to a tenth

@@ -22,7 +22,6 @@ from contract.telemetry import Telemetry, select, unknown
 from contract.version import Contract, ContractError
 
 HOSTS, SLOTS = 6, 5
-HALF_QUANTUM_ROUNDS = 1
 
 
 def make_policy(width: int = 32, guest_features: int = len(GUEST_FEATURES)) -> GuestSetPolicy:

@@ -26,8 +26,9 @@ from scenarios.machine import (
 from scenarios.quantities import Amount
 from scenarios.randomise import Randomise
 from scenarios.randomness import Key, as_key, seed_of, stream
+from scenarios.replay import Replayed, machines_of_host
 from scenarios.schema import Arm, Cooperation, Guest, Mechanisms, Scenario
-from scenarios.work import Profile
+from scenarios.work import Profile, Work
 
 READAHEAD_BYTES = 32 * 1024  # page-cluster 3: eight pages of 4 KiB
 
@@ -101,7 +102,9 @@ def draw(scenario: Scenario, key: Key | int) -> DrawnHost:
     specs = tuple(item for item, _ in guests)
     facts = tuple(item for _, item in guests)
     timeline, marks = _timeline(scenario, facts)
-    host = _host(place, specs, timeline + extra)
+    if extra:  # in a replay every entry has a time of its own
+        timeline = tuple(sorted(timeline + extra, key=lambda entry: entry.at_s))
+    host = _host(place, specs, timeline)
     swap = host.swap_pages and list(scenario.host.devices.values())[host.swap_device].preset
     return DrawnHost(key, host, facts, place.kernel, swap or None, marks)
 
@@ -133,7 +136,49 @@ def _guests(place: Place) -> tuple[list[Occupant], tuple[spec.Entry, ...]]:
         for _ in range(count):
             guest = _random_guest(place, len(found))
             found.append(_occupant(place, guest, len(found), guest.name, guest.start))
-    return found, ()
+    power: list[spec.Entry] = []
+    if scenario.replay is not None:
+        machines = machines_of_host(
+            scenario.replay, place.key, scenario.end_s, place.page, len(found)
+        )
+        for machine in machines:
+            power += _power(machine, len(found))
+            found.append(_replayed(place, machine, len(found)))
+    return found, tuple(power)
+
+
+def _replayed(place: Place, machine: Replayed, guest_id: int) -> Occupant:
+    """A machine of a trace as a guest; its mechanisms are drawn as those of other guests."""
+    drawn, replay = place.scenario.randomise, place.scenario.replay
+    share = replay.min.of(machine.size) if replay is not None else 0
+    kernel = machine.built.kernel_pages * place.page
+    weight = pick(drawn.weights, stream(place.key, "guest weight", guest_id), "1000")
+    vcpus = pick(drawn.vcpus, stream(place.key, "guest vcpus", guest_id), "1")
+    guest = Guest(
+        name=f"vm-{machine.vm}",
+        work=Work(),
+        size=machine.size,
+        min=Amount(size=min(machine.size, max(share, kernel))),
+        weight=int(weight),
+        boot=uniform(drawn.boot, stream(place.key, "guest boot", guest_id)),
+        mechanisms=random_mechanisms(drawn, place.key, guest_id),
+        cooperation=random_cooperation(drawn, place.key, guest_id),
+        emulator=drawn.emulator,
+    )
+    source = f"{machine.dataset}/{machine.vm}"
+    facts = guest_facts(place, guest, guest_id, guest.name, machine.built, source)
+    start = machine.on[0][0]
+    made = guest_spec(place, guest, facts, machine.built, start=start, vcpus=int(vcpus), swap=0)
+    return made, facts
+
+
+def _power(machine: Replayed, slot: int) -> list[spec.Entry]:
+    """The times at which a machine is switched off, and on again after the first time."""
+    off = [until for _, until in machine.on if until < math.inf]
+    again = [start for start, _ in machine.on[1:]]
+    return [spec.Entry(spec.Act.STOP_GUEST, at_s=at, guest=slot) for at in off] + [
+        spec.Entry(spec.Act.START_GUEST, at_s=at, guest=slot) for at in again
+    ]
 
 
 def _random_guest(place: Place, guest_id: int) -> Guest:

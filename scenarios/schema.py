@@ -13,6 +13,7 @@ from scenarios import check
 from scenarios.machine import AsyncFaults, Hints, Host, Kernel, Resizing
 from scenarios.quantities import GIB, Amount, AmountField
 from scenarios.randomise import Randomise, Range, Vary
+from scenarios.traces import STEP_S
 from scenarios.work import Profile, Work
 
 
@@ -198,10 +199,10 @@ class Replay(Config):
         default=1800.0, description="active is ignored for so long after power-on"
     )
     bursts: float = Field(default=0.3, ge=0, le=1, description="spread of the hot set within a row")
-    hold: Seconds = Field(default=30.0, gt=0, description="mean time between changes within a row")
+    hold: Seconds = Field(default=10.0, gt=0, description="mean time between changes within a row")
     anon: Range = Field(default=(0.4, 0.9), description="share of the cold part that is anonymous")
     hot_every: Seconds = Field(
-        default=10.0, gt=0, description="mean time between touches of a hot page"
+        default=5.0, gt=0, description="mean time between touches of a hot page"
     )
     cold_every: Seconds = Field(default=3600.0, gt=0, description="and of a cold one")
     min: AmountField = Field(
@@ -218,6 +219,12 @@ class Replay(Config):
             raise ValueError(f"anon: {self.anon[1]}: expected a share of at most 1")
         if self.source == "synthetic" and self.folder is not None:
             raise ValueError("folder: expected none, because the source is synthetic")
+        row_s = STEP_S / self.compression
+        if self.hold > row_s / 4:
+            raise ValueError(
+                f"hold: {self.hold}: expected at most a quarter of a row, {row_s / 4:g} s, so that"
+                " every row can keep its mean"
+            )
         return self
 
 

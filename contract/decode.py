@@ -1,8 +1,8 @@
 """Actions of a learned policy to targets, and back.
 
-An action is one number in [-1, 1] per guest.  Targets are rounded to whole quanta, so that
-networks whose outputs differ in the last digits still decide alike; the bounds of a guest can be
-reached exactly.
+An action is one number in [-1, 1] per guest.  Targets are rounded to whole quanta above the
+guaranteed size, so that networks whose outputs differ in the last digits still decide alike; both
+bounds of a guest can be reached exactly.
 """
 
 from dataclasses import dataclass
@@ -117,6 +117,11 @@ def _scale(
 
 
 def _quantise(wanted: Floats, telemetry: Telemetry, decoding: Decoding) -> Ints:
-    quantum = decoding.target_quantum_bytes
-    target = np.rint(wanted / quantum).astype(np.int64) * quantum
-    return np.minimum(np.maximum(target, telemetry.min_bytes), telemetry.max_bytes)
+    """The nearest whole number of quanta above the guaranteed size; the last one ends at max."""
+    quantum, largest = decoding.target_quantum_bytes, telemetry.max_bytes
+    smallest = np.minimum(telemetry.min_bytes, largest)
+    room = largest - smallest
+    whole = np.where(room < quantum, 1, room // quantum)
+    steps = np.rint((wanted - smallest) / np.minimum(quantum, np.maximum(room, 1)))
+    steps = np.clip(steps, 0, whole).astype(np.int64)
+    return np.where(steps == whole, largest, smallest + steps * quantum)

@@ -17,7 +17,7 @@ from reports.statistics import Interval
 
 GIB = 2**30
 MIB = 2**20
-POINTS = 240  # samples drawn of a timeline; more would be finer than a pixel
+POINTS = 180  # samples drawn of a timeline; more would be finer than a pixel
 GUESTS = 8  # panels of one timeline: the guests that suffered most come first
 
 
@@ -103,7 +103,8 @@ def timeline(found: Timeline) -> Figure:
         columns = min(4, len(shown))
         rows = -(-len(shown) // columns)
         figure = plotstyle.new(9, 1.55 * rows + 2.7)
-        upper, lower = figure.subfigures(2, 1, height_ratios=(1.55 * rows + 0.35, 2.35))
+        heights = (1.55 * rows + 0.35, 2.35)
+        upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=heights).flat
         memory_panels(upper.subplots(rows, columns, sharex=True, squeeze=False), found, shown)
         upper.legend(handles=_memory_handles(), loc="outside upper center", ncols=5)
         swap, lost = lower.subplots(1, 2)
@@ -170,7 +171,7 @@ def lost_over_time(axes: Axes, found: Timeline) -> np.ndarray:
     axes.margins(x=0)
     axes.set_ylim(bottom=0)
     _scored_from(axes)
-    return layers.sum(axis=1)
+    return np.asarray(layers.sum(axis=1))
 
 
 def thinned(values: np.ndarray) -> np.ndarray:

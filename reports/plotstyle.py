@@ -3,8 +3,8 @@
 Colours are those of M. Okabe and K. Ito, "Color Universal Design" (2008).
 """
 
-import base64
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -27,6 +27,10 @@ MEMORY = {  # what a guest's memory is, in the order in which it is stacked
 SWAPPED = ("swapped out by the host", VERMILLION)
 
 
+_PATH = re.compile(r' d="[^"]*"')
+_DIGITS = re.compile(r"(\.\d)\d+")  # a tenth of a point is finer than any screen
+
+
 class Cause(NamedTuple):
     """Kinds of lost time that one colour stands for."""
 
@@ -46,42 +50,43 @@ CAUSES = (
     Cause("restarts and the rest", ("restart", "tlb", "ksmd", "compaction", "throttle"), "#6e7781"),
 )
 
-_SETTINGS = {
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelsize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": QUIET,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "axes.axisbelow": True,
-    "axes.facecolor": "none",
-    "text.color": INK,
-    "xtick.color": QUIET,
-    "ytick.color": QUIET,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "grid.color": QUIET,
-    "grid.alpha": 0.25,
-    "grid.linewidth": 0.6,
-    "hatch.linewidth": 0.6,
-    "svg.hashsalt": "overcommit",  # equal figures are equal files
-    "svg.fonttype": "none",
-}
-
 
 @contextmanager
 def style() -> Iterator[None]:
     """All figures are drawn inside this."""
-    with mpl.rc_context(_SETTINGS):
+    settings = mpl.rc_context(
+        {
+            "font.family": "sans-serif",
+            "font.size": 9,
+            "axes.titlesize": 9.5,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.labelsize": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.edgecolor": QUIET,
+            "axes.labelcolor": INK,
+            "axes.titlecolor": INK,
+            "axes.axisbelow": True,
+            "axes.facecolor": "none",
+            "text.color": INK,
+            "xtick.color": QUIET,
+            "ytick.color": QUIET,
+            "xtick.labelcolor": INK,
+            "ytick.labelcolor": INK,
+            "xtick.labelsize": 8.5,
+            "ytick.labelsize": 8.5,
+            "legend.frameon": False,
+            "legend.fontsize": 8.5,
+            "grid.color": QUIET,
+            "grid.alpha": 0.25,
+            "grid.linewidth": 0.6,
+            "hatch.linewidth": 0.6,
+            "svg.hashsalt": "overcommit",  # equal figures are equal files
+            "svg.fonttype": "none",
+        }
+    )
+    with settings:
         yield
 
 
@@ -111,12 +116,8 @@ def svg(figure: Figure) -> str:
 def inline_svg(figure: Figure) -> str:
     """The figure for an HTML page: transparent, its text in the colour of the page's text."""
     text = _svg(figure, "none")
-    return text[text.index("<svg") :].replace(INK, "currentColor").strip()
-
-
-def data_uri(image: bytes) -> str:
-    """A PNG as an address that needs no request."""
-    return "data:image/png;base64," + base64.b64encode(image).decode()
+    text = text[text.index("<svg") :].replace(INK, "currentColor").strip()
+    return _PATH.sub(lambda path: _DIGITS.sub(r"\1", path.group()), text)
 
 
 def _svg(figure: Figure, face: str) -> str:

@@ -67,6 +67,7 @@ class Pattern(IntEnum):
     ZIPF = 1  # popularity over blocks of `block_pages`, uniform inside a block
     SEQUENTIAL = 2  # from the first page; wraps round, and a repeated phase starts anew
     LOOP = 3  # goes on where the same phase stopped before
+    STREAM = 4  # as LOOP, but over the page numbers of a recorded reference string
 
 
 class Op(IntEnum):
@@ -130,6 +131,7 @@ class Phase:
     size: int = -1  # index of a curve [pages]: only the region's first pages are used
     rate_curve: int = -1  # index of a curve [1/s]
     interval_s: float = 1.0  # FOLLOW
+    stream: int = -1  # STREAM: index into GuestSpec.streams
     jump: int = 0  # REPEAT: index of a phase of this task
     event: int = -1  # WAIT, SIGNAL: events are numbered per guest
 
@@ -151,6 +153,7 @@ class GuestSpec:
     regions: tuple[Region, ...]
     tasks: tuple[Task, ...]
     curves: tuple[Curve, ...] = ()
+    streams: tuple[np.ndarray, ...] = ()  # each (N,) int32 page numbers within a region
     min_pages: int = 0
     vcpus: int = 1
     cpu_weight: int = 1024  # CPU share of each vCPU on the host
@@ -178,11 +181,11 @@ class Device:
     """A disk, or compressed memory."""
 
     kind: DeviceKind
-    latency_s: float  # ROTATING: mean random seek + rotation; SOLID: of one request; ZRAM: load
+    latency_s: float  # ROTATING: mean random positioning, with rotation; SOLID: of one request;
+    # ZRAM: CPU time to store or load 4 KiB
     bytes_per_s: float
     parallel: int = 1
-    near_s: float = 1e-3  # ROTATING: seek to a near sector
-    rotation_s: float = 4.17e-3  # ROTATING: mean wait for the sector, 7,200 rpm
+    near_s: float = 1e-3  # ROTATING: positioning on a near sector
     ratio: float = 3.0  # ZRAM: pages stored per frame
 
 

@@ -1,0 +1,370 @@
+"""The slow path of a touch: everything that others can see, in global time order.
+
+`access` is called when a task, on a vCPU with a core, needs something that is not private.  It
+does the next thing that can be done at once and says what it costs; called again it goes on from
+what the tables say then, so that nothing is remembered but the access itself.
+"""
+
+import numpy as np
+
+from memsim.account import (
+    GUEST_RECLAIM,
+    GUEST_SWAP,
+    HOST_RECLAIM,
+    HOST_SWAP,
+    NOMINAL,
+    QUEUED,
+    REFAULT,
+)
+from memsim.cpu import sleep_until, start_stall, stop_vcpu
+from memsim.disk import new_request
+from memsim.emulator import start_io
+from memsim.events import schedule
+from memsim.guest import add_anon, add_file, alloc_page, mark_accessed, read_request
+from memsim.hinting import on_alloc
+from memsim.host import NEED_FRAME, NEED_READ, NOW, fault, group_of, over_limit
+from memsim.jit import kernel
+from memsim.lists import guest_push
+from memsim.machine import Machine
+from memsim.params import (
+    ASYNC_PER_VCPU,
+    CONGESTION_S,
+    DIRTY_RATIO,
+    HALT_TICK_S,
+    HINT_TAX,
+    RETRY_S,
+    SCAN_ROUNDS,
+)
+from memsim.reclaim import IDLE as NO_BATCH
+from memsim.reclaim import step as reclaim_step
+from memsim.resize import deflate_on_oom
+from memsim.restart import kill_largest, stop_running
+from memsim.shrink import shrink
+from memsim.state import (
+    ANON,
+    BLOCKS_VCPU,
+    DISK_READ,
+    EVICTED,
+    FILE,
+    FREE_VCPU,
+    G_DIRTY,
+    G_FILL,
+    G_HINT,
+    G_IO,
+    G_REF,
+    H_DIRTY,
+    HALTS_VCPU,
+    INACTIVE_FILE,
+    NOBODY,
+    ON_FRAME,
+    SWAPPED_BASE,
+)
+from memsim.touch import LOOP, READ, SEQUENTIAL, STREAM, WRITE
+from memsim.waits import begin_io_wait
+
+# What became of it.
+DONE, BURN, STOPPED, KILL_GUEST = range(4)
+_OFF, _HALT, _USER, _ANY = range(4)
+
+
+@kernel
+def wait_for_frame(m: Machine, e: int, k: int, how: int, cls: int, s: float, t: float) -> None:
+    """Stop a task until memory comes free somewhere, or for `s` seconds at most."""
+    stop_running(m, k, t)
+    stop_vcpu(m, e, k, how, cls, t)
+    sleep_until(m, k, t + s)
+    tk = m.task[k]
+    tk.state = ON_FRAME
+    tk.wait_cls = cls
+    m.host[0].frame_waiters += 1
+    start_stall(m, k, 2 if cls == GUEST_RECLAIM else (1 if cls == HOST_RECLAIM else 0), t)
+
+
+@kernel
+def _wait_for_read(m: Machine, e: int, k: int, p: int, kernel_mode: bool, t: float) -> None:
+    # A host swap read: who waits follows from the mode and from who touches (section 3).
+    tk = m.task[k]
+    mode = m.guest[tk.guest].async_mode
+    asynchronous = mode == _ANY or (mode == _USER and not kernel_mode)
+    how = BLOCKS_VCPU if mode == _OFF else HALTS_VCPU
+    if asynchronous:
+        how = BLOCKS_VCPU
+        if m.cpu[e].asyncs < ASYNC_PER_VCPU:
+            how = FREE_VCPU
+            m.cpu[e].asyncs += 1
+            tk.async_cpu = e
+    stop_running(m, k, t)
+    stop_vcpu(m, e, k, how, HOST_SWAP, t)
+    begin_io_wait(m, k, m.page[p].hprev, t)
+    start_stall(m, k, 1, t)
+    if how == HALTS_VCPU:
+        schedule(m, e, t + HALT_TICK_S, tk.guest)
+
+
+@kernel
+def _wait_for_disk(m: Machine, e: int, k: int, r: int, t: float) -> None:
+    stop_running(m, k, t)
+    stop_vcpu(m, e, k, FREE_VCPU, 0, t)
+    begin_io_wait(m, k, r, t)
+    if m.request[r].cls != NOMINAL:
+        start_stall(m, k, 2, t)
+
+
+@kernel
+def host_frame(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
+    """Reclaim directly, in the toucher's context, until there is a frame to be had."""
+    hs = m.host[0]
+    cpu = m.cpu[e]
+    g = m.task[k].guest
+    limited = over_limit(m, g)
+    if cpu.stage == NO_BATCH and cpu.tried:
+        cpu.tried = 0
+        if cpu.freed == 0 and hs.writing_pages > 0:
+            wait_for_frame(m, e, k, BLOCKS_VCPU, HOST_RECLAIM, CONGESTION_S, t)
+            return STOPPED, 0.0, HOST_RECLAIM
+        cpu.fails = 0 if cpu.freed > 0 else cpu.fails + 1
+        if cpu.fails > SCAN_ROUNDS:
+            cpu.fails = 0
+            return KILL_GUEST, 0.0, HOST_RECLAIM
+    if cpu.stage == NO_BATCH:
+        hs.direct_reclaims += 1
+    cost = reclaim_step(m, e, group_of(m, g) if limited else NOBODY, t)
+    cpu.tried = cpu.stage == NO_BATCH
+    return BURN, cost, HOST_RECLAIM
+
+
+@kernel
+def guest_reclaim(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
+    """Reclaim directly in the guest, because free memory is down to the min watermark."""
+    g = m.task[k].guest
+    gs = m.guest[g]
+    gs.alloc_stalls += 1
+    cost, freed, wrote = shrink(m, g, t)
+    if freed > 0:
+        gs.reclaim_fails = 0
+        return BURN, cost, GUEST_RECLAIM
+    if gs.writeback_pages > 0:
+        wait_for_frame(m, e, k, FREE_VCPU, GUEST_RECLAIM, CONGESTION_S, t)
+        return STOPPED, 0.0, GUEST_RECLAIM
+    gs.reclaim_fails += 1
+    if gs.reclaim_fails <= SCAN_ROUNDS:
+        return BURN, cost, GUEST_RECLAIM
+    gs.reclaim_fails = 0
+    if deflate_on_oom(m, g) or not kill_largest(m, g, t):
+        return BURN, cost, GUEST_RECLAIM
+    if m.cpu[e].task != k:  # it was the largest itself
+        return STOPPED, 0.0, GUEST_RECLAIM
+    return BURN, cost, GUEST_RECLAIM
+
+
+@kernel
+def _scattered(ph: np.void) -> bool:
+    pattern = ph.pattern
+    return not (pattern == SEQUENTIAL or pattern == LOOP or pattern == STREAM)
+
+
+@kernel
+def _first_touch(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float, int]:
+    # A page of anonymous memory that has none yet.
+    g = m.task[k].guest
+    p = alloc_page(m, g, t)
+    if p == NOBODY:
+        return guest_reclaim(m, e, k, t)
+    add_anon(m, g, p, v)
+    gs = m.guest[g]
+    gs.guest_minor += 1
+    tax = 1.0 + HINT_TAX if gs.hinting else 1.0
+    return DONE, m.host[0].c_gfault * tax, NOMINAL
+
+
+@kernel
+def _swap_in(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float, int]:
+    # A page in the guest's own swap.
+    g = m.task[k].guest
+    gs = m.guest[g]
+    r = new_request(m, DISK_READ, gs.disk, g, GUEST_SWAP)
+    if r == NOBODY:
+        wait_for_frame(m, e, k, FREE_VCPU, QUEUED, RETRY_S, t)
+        return STOPPED, 0.0, QUEUED
+    p = alloc_page(m, g, t)
+    if p == NOBODY:
+        m.host[0].requests_used -= 1
+        m.request[r].state = 0
+        return guest_reclaim(m, e, k, t)
+    rq = m.request[r]
+    rq.head = SWAPPED_BASE - m.vpage[v].page
+    rq.swap = 1
+    rq.count = 1
+    rq.sector = gs.sector0 + rq.head - gs.gslot0
+    rq.bytes = float(m.host[0].page_bytes)
+    pg = m.page[p]
+    pg.gstate = ANON
+    pg.vpn = v
+    pg.gflags = np.uint8((pg.gflags & G_HINT) | G_IO | G_REF)
+    pg.gprev = r
+    m.vpage[v].page = p
+    gs.anon_pages += 1
+    gs.guest_major += 1
+    gs.guest_swap_in += 1
+    start_io(m, r, 1.0, False, t)
+    _wait_for_disk(m, e, k, r, t)
+    return STOPPED, 0.0, GUEST_SWAP
+
+
+@kernel
+def _write_new(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float, int]:
+    # A file page that is overwritten as a whole needs no read.
+    g = m.task[k].guest
+    p = alloc_page(m, g, t)
+    if p == NOBODY:
+        return guest_reclaim(m, e, k, t)
+    add_file(m, g, p, v, m.vpage[v].page == EVICTED)
+    m.page[p].gflags = np.uint8((m.page[p].gflags & G_HINT) | G_FILL)
+    guest_push(m, g, INACTIVE_FILE, p)
+    return DONE, m.host[0].c_gfault, NOMINAL
+
+
+@kernel
+def _read_file(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float, int]:
+    # A file page that is not cached: read it, and what readahead adds if the pattern is in order.
+    hs = m.host[0]
+    tk = m.task[k]
+    g = tk.guest
+    ph = m.phase[tk.phase]
+    rg = m.region[ph.region]
+    scattered = _scattered(ph)
+    again = m.vpage[v].page == EVICTED
+    r = read_request(m, g, v, 0, again)
+    if r == NOBODY:
+        wait_for_frame(m, e, k, FREE_VCPU, QUEUED, RETRY_S, t)
+        return STOPPED, 0.0, QUEUED
+    most = 1 if scattered else min(hs.file_ra, rg.vpage0 + rg.pages - v)
+    n = 0
+    while n < most and m.vpage[v + n].page < 0:
+        p = alloc_page(m, g, t)
+        if p == NOBODY:
+            break
+        refault = m.vpage[v + n].page == EVICTED
+        m.guest[g].refaults += 1 if refault else 0
+        add_file(m, g, p, v + n, refault)
+        m.page[p].gprev = r
+        n += 1
+    rq = m.request[r]
+    if n == 0:
+        hs.requests_used -= 1
+        rq.state = 0
+        return guest_reclaim(m, e, k, t)
+    rq.count = n
+    rq.bytes = float(n * hs.page_bytes)
+    rq.cls = REFAULT if again else NOMINAL
+    m.guest[g].disk_read += n
+    m.guest[g].guest_major += 1
+    # A coarse page that is read at random stands for small ones read one by one.
+    ops = hs.sub if scattered else 1.0
+    start_io(m, r, ops, not scattered and v > rg.vpage0, t)
+    _wait_for_disk(m, e, k, r, t)
+    return STOPPED, 0.0, rq.cls
+
+
+@kernel
+def _throttle(m: Machine, e: int, k: int, t: float) -> bool:
+    # balance_dirty_pages: a writer waits while too much is dirty.
+    gs = m.guest[m.task[k].guest]
+    if gs.dirty_pages + gs.writeback_pages <= DIRTY_RATIO * (gs.free_pages + gs.file_pages) + 1:
+        return False
+    if gs.writeback_pages == 0:
+        return False
+    wait_for_frame(m, e, k, FREE_VCPU, QUEUED, CONGESTION_S, t)
+    return True
+
+
+@kernel
+def _guest_side(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float, int]:
+    # Give virtual page v a guest page.
+    tk = m.task[k]
+    ph = m.phase[tk.phase]
+    where = m.vpage[v].page
+    if m.region[ph.region].kind == 0:
+        if where <= SWAPPED_BASE:
+            return _swap_in(m, e, k, v, t)
+        return _first_touch(m, e, k, v, t)
+    if ph.op == WRITE:
+        return _write_new(m, e, k, v, t)
+    return _read_file(m, e, k, v, t)
+
+
+@kernel
+def _host_side(m: Machine, e: int, k: int, p: int, t: float) -> tuple[int, float, int]:
+    # Make the guest page resident for this access.
+    tk = m.task[k]
+    ph = m.phase[tk.phase]
+    pg = m.page[p]
+    need, cost, cls = fault(m, p, _scattered(ph), t)
+    if need == NOW:
+        return DONE, cost, cls
+    if need == NEED_FRAME:
+        return host_frame(m, e, k, t)
+    if need == NEED_READ:
+        in_kernel = ph.kernel or ph.op == READ or ph.op == WRITE or (pg.gflags & G_FILL) != 0
+        if not tk.charged:
+            tk.charged = 1
+        _wait_for_read(m, e, k, p, in_kernel, t)
+        return STOPPED, 0.0, HOST_SWAP
+    wait_for_frame(m, e, k, BLOCKS_VCPU, HOST_RECLAIM, RETRY_S, t)
+    return STOPPED, 0.0, HOST_RECLAIM
+
+
+@kernel
+def _finish(m: Machine, k: int, p: int) -> None:
+    # The page is there: what the access does to it.
+    tk = m.task[k]
+    ph = m.phase[tk.phase]
+    pg = m.page[p]
+    gs = m.guest[tk.guest]
+    filled = (pg.gflags & G_FILL) != 0
+    if pg.gflags & G_HINT:  # it was touched while the bit was set: now the bit may go
+        on_alloc(m, p)
+    pg.gflags &= np.uint8(255 - G_FILL)
+    if tk.store or filled:
+        pg.hflags |= np.uint8(H_DIRTY)
+        if pg.gstate == FILE and tk.store and not pg.gflags & G_DIRTY:
+            pg.gflags |= np.uint8(G_DIRTY)
+            gs.dirty_pages += 1
+    if ph.op == READ or ph.op == WRITE:
+        mark_accessed(m, tk.guest, p)
+    else:
+        pg.gflags |= np.uint8(G_REF)
+        if gs.lru_exact:
+            mark_accessed(m, tk.guest, p)
+
+
+@kernel
+def access(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
+    """Go on with a task's pending access at time t.
+
+    Returns:
+        (what became of it, CPU seconds, class of that time): DONE, the access is complete but
+        for its nominal cost; BURN, call again after that time; STOPPED, the task waits and its
+        vCPU was dealt with; KILL_GUEST, the host is out of memory.
+    """
+    tk = m.task[k]
+    v = tk.cur
+    cost = 0.0
+    cls = NOMINAL
+    if tk.store and m.region[m.phase[tk.phase].region].kind == 1 and _throttle(m, e, k, t):
+        return STOPPED, 0.0, QUEUED
+    if m.vpage[v].page < 0:
+        what, cost, cls = _guest_side(m, e, k, v, t)
+        if what != DONE:
+            return what, cost, cls
+    p = m.vpage[v].page
+    if m.page[p].gflags & G_IO:
+        _wait_for_disk(m, e, k, m.page[p].gprev, t)
+        return STOPPED, 0.0, NOMINAL
+    what, more, why = _host_side(m, e, k, p, t)
+    if what != DONE:
+        # Guest time spent so far is small beside it and goes with it.
+        return what, cost + more, why
+    _finish(m, k, p)
+    tk.pending = 0
+    return DONE, cost + more, why if more > 0.0 else cls

@@ -1,0 +1,525 @@
+"""From a `HostSpec` to the arrays of one host at time 0."""
+
+from collections.abc import Sequence
+from math import ceil, sqrt
+from typing import Any
+
+import numpy as np
+
+from memsim import params, rng, state
+from memsim.account import N_CLASSES
+from memsim.machine import Machine
+from memsim.spec import (
+    DeviceKind,
+    GuestSpec,
+    HostSpec,
+    Op,
+    Pattern,
+    Phase,
+    RegionKind,
+    Task,
+)
+from memsim.state import NOBODY
+
+REQUESTS = 256  # outstanding requests of a host, as nr_requests of its queues
+
+
+def watermarks(pages: int, sub: float) -> tuple[int, int, int]:
+    """Return min, low and high watermark [pages]; distinct after rounding.
+
+    min = sqrt(16 * kB) kB, clamped to 128 kB - 256 MB; low and high one and two of
+    max(min / 4, 0.1 %) above (mm/page_alloc.c).
+    """
+    small = pages * sub
+    kilobytes = min(max(sqrt(16 * small * 4), 128.0), 262144.0)
+    lowest = kilobytes / 4
+    distance = max(lowest / 4, small / 1000)
+    low = max(1, round(lowest / sub))
+    step = max(1, round(distance / sub))
+    return low, low + step, low + 2 * step
+
+
+def _check(spec: HostSpec) -> None:
+    def need(good: bool, what: str) -> None:
+        if not good:
+            raise ValueError(f"HostSpec.{what}")
+
+    size = spec.page_bytes
+    need(4096 <= size <= 1 << 22 and size & (size - 1) == 0, f"page_bytes: {size} is no power of 2")
+    need(spec.ram_pages > spec.reserved_pages, "ram_pages: no more than reserved_pages")
+    need(spec.cores >= 1, f"cores: {spec.cores}, at least 1 expected")
+    need(spec.tick_s > 0, f"tick_s: {spec.tick_s}, more than 0 expected")
+    need(len(spec.devices) > 0, "devices: none")
+    need(0 <= spec.swap_device < len(spec.devices), f"swap_device: {spec.swap_device}")
+    ids = [guest.guest_id for guest in spec.guests]
+    need(len(ids) == len(set(ids)), "guests: two have the same guest_id")
+    for i, guest in enumerate(spec.guests):
+        _check_guest(spec, guest, f"guests[{i}]")
+
+
+def _check_guest(spec: HostSpec, guest: GuestSpec, at: str) -> None:
+    def need(good: bool, what: str) -> None:
+        if not good:
+            raise ValueError(f"HostSpec.{at}.{what}")
+
+    need(0 < guest.pages < 1 << 30, f"pages: {guest.pages}")
+    need(0 <= guest.min_pages <= guest.pages, f"min_pages: {guest.min_pages}")
+    need(guest.kernel_pages < guest.pages, f"kernel_pages: {guest.kernel_pages} leave nothing")
+    need(guest.vcpus >= 1, f"vcpus: {guest.vcpus}")
+    need(0 <= guest.disk < len(spec.devices), f"disk: {guest.disk}")
+    need(
+        spec.devices[guest.disk].kind != DeviceKind.ZRAM, f"disk: {guest.disk} is compressed memory"
+    )
+    need(NOBODY <= guest.cgroup < len(spec.cgroups), f"cgroup: {guest.cgroup}")
+    for j, task in enumerate(guest.tasks):
+        for i, phase in enumerate(task.phases):
+            _check_phase(guest, task, phase, f"{at}.tasks[{j}].phases[{i}]")
+
+
+_ON_REGION = (Op.TOUCH, Op.READ, Op.WRITE, Op.ALLOCATE, Op.FREE, Op.HINT_FREE, Op.FOLLOW)
+
+
+def _check_phase(guest: GuestSpec, task: Task, phase: Phase, at: str) -> None:
+    def need(good: bool, what: str) -> None:
+        if not good:
+            raise ValueError(f"HostSpec.{at}.{what}")
+
+    if phase.op in _ON_REGION:
+        need(0 <= phase.region < len(guest.regions), f"region: {phase.region}")
+        anon = guest.regions[phase.region].kind == RegionKind.ANON
+        memory = (Op.ALLOCATE, Op.FREE, Op.HINT_FREE, Op.FOLLOW)
+        need(anon or phase.op not in memory, f"op: {phase.op.name} of a file")
+        if phase.op in (Op.TOUCH, Op.READ, Op.WRITE):
+            need(phase.cost_s > 0, f"cost_s: {phase.cost_s}, more than 0 expected")
+    if phase.op == Op.REPEAT:
+        need(0 <= phase.jump < len(task.phases), f"jump: {phase.jump}")
+    if phase.pattern == Pattern.STREAM and phase.op in (Op.TOUCH, Op.READ, Op.WRITE):
+        need(0 <= phase.stream < len(guest.streams), f"stream: {phase.stream}")
+        pages = guest.regions[phase.region].pages
+        need(int(np.max(guest.streams[phase.stream])) < pages, "stream: leaves its region")
+    for name, curve in (("size", phase.size), ("rate_curve", phase.rate_curve)):
+        need(NOBODY <= curve < len(guest.curves), f"{name}: {curve}")
+    need(0 <= phase.per_arrival < 1 << 16, f"per_arrival: {phase.per_arrival}")
+
+
+def alias_table(weights: np.ndarray) -> np.ndarray:
+    """Vose's alias table of positive weights: (N,) float -> (N,) alias_dtype."""
+    n = len(weights)
+    share = weights * (n / weights.sum())
+    table = np.zeros(n, state.alias_dtype)
+    table["keep"] = 0xFFFFFFFF
+    table["other"] = np.arange(n)
+    small = [i for i in range(n) if share[i] < 1.0]
+    large = [i for i in range(n) if share[i] >= 1.0]
+    while small and large:
+        i, j = small.pop(), large[-1]
+        table["keep"][i] = min(int(share[i] * 2**32), 0xFFFFFFFF)
+        table["other"][i] = j
+        share[j] -= 1.0 - share[i]
+        if share[j] < 1.0:
+            small.append(large.pop())
+    return table
+
+
+def popularity(blocks: int, zipf_s: float, key: np.uint64) -> np.ndarray:
+    """Zipf weights of blocks, laid out in an order drawn by a key: (blocks,) float64."""
+    order = np.argsort([int(rng.draw(key, np.uint64(i))) for i in range(blocks)], kind="stable")
+    weights = np.empty(blocks)
+    weights[order] = 1.0 / np.arange(1, blocks + 1) ** zipf_s
+    return weights
+
+
+class _Builder:
+    """Collects the rows of one host."""
+
+    def __init__(self, spec: HostSpec) -> None:
+        _check(spec)
+        self.spec = spec
+        self.sub = spec.page_bytes / params.SMALL_PAGE
+        self.block_pages = max(1, (1 << 21) // spec.page_bytes)
+        self.tasks: list[dict[str, Any]] = []
+        self.phases: list[dict[str, Any]] = []
+        self.regions: list[dict[str, Any]] = []
+        self.curves: list[dict[str, Any]] = []
+        self.points: list[tuple[float, float]] = []
+        self.alias: list[np.ndarray] = []
+        self.alias_rows = 0
+        self.streams: list[np.ndarray] = []
+        self.stream_rows = 0
+        self.events = 0
+        self.guests: list[dict[str, Any]] = []
+        self.cpus: list[dict[str, Any]] = []
+        self.pages = self.vpages = self.gslots = self.blocks = 0
+        self.sectors = [0] * len(spec.devices)
+
+    def guest(self, g: int, guest: GuestSpec) -> None:
+        """Add a guest's rows."""
+        spec, sub = self.spec, self.sub
+        low, mid, high = watermarks(guest.pages, sub)
+        row: dict[str, Any] = {
+            name: getattr(guest, name)
+            for name in [
+                "guest_id",
+                "pages",
+                "min_pages",
+                "vcpus",
+                "cpu_weight",
+                "hinting",
+                "async_mode",
+                "resize",
+                "deflate_on_oom",
+                "stuck",
+                "resize_delay_s",
+                "lru_exact",
+                "start",
+                "start_s",
+                "stop_s",
+                "boot_s",
+                "stats_period_s",
+                "emulator_pages",
+                "disk",
+            ]
+        }
+        row |= {
+            "target_pages": NOBODY,
+            "stats_time_s": -1.0,
+            "kernel_size": guest.kernel_pages,
+            "cgroup": guest.cgroup if guest.cgroup >= 0 else len(spec.cgroups) + g,
+            "code_pages": max(1, round(params.EMULATOR_CODE_PAGES / sub)),
+            "wm_min": low,
+            "wm_low": mid,
+            "wm_high": high,
+            "page0": self.pages,
+            "block0": self.blocks,
+            "blocks": ceil(guest.pages / self.block_pages),
+            "vpage0": self.vpages,
+            "region0": len(self.regions),
+            "regions": len(guest.regions),
+            "task0": len(self.tasks),
+            "tasks": len(guest.tasks),
+            "cpu0": len(self.cpus),
+            "gslot0": self.gslots,
+            "gslots": guest.swap_pages,
+            "sector0": self.sectors[guest.disk],
+            "event0": self.events,
+            "block_head": NOBODY,
+        }
+        curve0 = len(self.curves)
+        for curve in guest.curves:
+            self.curves.append(
+                {"first": len(self.points), "points": len(curve.time_s), "at": len(self.points)}
+            )
+            self.points += list(zip(curve.time_s, curve.value, strict=True))
+        self._regions(g, guest, row)
+        stream0 = [self.stream_rows]
+        for stream in guest.streams:
+            self.streams.append(np.asarray(stream, np.int32))
+            self.stream_rows += len(stream)
+            stream0.append(self.stream_rows)
+        for j, task in enumerate(guest.tasks):
+            self._task(g, guest, j, task, row, curve0, stream0)
+        for kind in (state.KSWAPD, state.BALLOONER, state.STATS):
+            self.tasks.append({"kind": kind, "guest": g, "weight": 1024})
+        self.events += 1 + max((p.event for t in guest.tasks for p in t.phases), default=NOBODY)
+        self.cpus += [{"guest": g, "weight": guest.cpu_weight}] * guest.vcpus
+        self.pages += guest.pages
+        self.blocks += row["blocks"]
+        self.gslots += guest.swap_pages
+        row["vpages"] = self.vpages - row["vpage0"]
+        self.guests.append(row)
+
+    def _regions(self, g: int, guest: GuestSpec, row: dict[str, Any]) -> None:
+        sector = guest.swap_pages
+        for i, region in enumerate(guest.regions):
+            owner = next(
+                (
+                    row["task0"] + j
+                    for j, task in enumerate(guest.tasks)
+                    if any(p.op in _ON_REGION and p.region == i for p in task.phases)
+                ),
+                NOBODY,
+            )
+            self.regions.append(
+                {
+                    "kind": region.kind,
+                    "guest": g,
+                    "vpage0": self.vpages,
+                    "pages": region.pages,
+                    "block_pages": max(1, region.block_pages),
+                    "owner": owner,
+                    "sector": sector if region.kind == RegionKind.FILE else NOBODY,
+                }
+            )
+            self.vpages += region.pages
+            if region.kind == RegionKind.FILE:
+                sector += region.pages
+        self.sectors[guest.disk] += sector
+
+    def _task(
+        self,
+        g: int,
+        guest: GuestSpec,
+        j: int,
+        task: Task,
+        row: dict[str, Any],
+        curve0: int,
+        stream0: Sequence[int],
+    ) -> None:
+        ids = np.uint64(self.spec.seed), np.uint64(guest.guest_id), np.uint64(j)
+        self.tasks.append(
+            {
+                "guest": g,
+                "phase0": len(self.phases),
+                "phases": len(task.phases),
+                "phase": len(self.phases),
+                "weight": task.weight,
+                "page_key": rng.derive(*ids, rng.PAGE),
+                "store_key": rng.derive(*ids, rng.STORE),
+                "gap_key": rng.derive(*ids, rng.ARRIVAL),
+                "started_s": np.nan,
+                "finished_s": np.nan,
+            }
+        )
+        outermost = max(
+            (i for i, p in enumerate(task.phases) if p.op == Op.REPEAT and p.count < 0),
+            default=NOBODY,
+        )
+        for i, phase in enumerate(task.phases):
+            self._phase(guest, phase, row, curve0, stream0, ids, i == outermost)
+
+    def _phase(
+        self,
+        guest: GuestSpec,
+        phase: Phase,
+        row: dict[str, Any],
+        curve0: int,
+        stream0: Sequence[int],
+        ids: tuple[np.uint64, np.uint64, np.uint64],
+        outer: bool,
+    ) -> None:
+        on_region = phase.op in _ON_REGION
+        count = phase.count
+        if phase.op == Op.ALLOCATE and count < 0:
+            count = guest.regions[phase.region].pages
+        out: dict[str, Any] = {
+            name: getattr(phase, name)
+            for name in [
+                "op",
+                "pattern",
+                "kernel",
+                "write",
+                "seconds",
+                "rate",
+                "per_arrival",
+                "backlog_s",
+                "interval_s",
+                "jump",
+            ]
+        }
+        out |= {
+            "pattern": Pattern.SEQUENTIAL if phase.op == Op.ALLOCATE else phase.pattern,
+            "cost_s": phase.cost_s if phase.op != Op.ALLOCATE else 0.0,
+            "count": count,
+            "region": row["region0"] + phase.region if on_region else NOBODY,
+            "size": curve0 + phase.size if phase.size >= 0 else NOBODY,
+            "rate_curve": curve0 + phase.rate_curve if phase.rate_curve >= 0 else NOBODY,
+            "event": row["event0"] + phase.event if phase.event >= 0 else NOBODY,
+            "outer": outer,
+        }
+        if on_region and phase.pattern == Pattern.ZIPF:
+            region = guest.regions[phase.region]
+            blocks = ceil(region.pages / max(1, region.block_pages))
+            # The layout belongs to the region, so that all tasks agree on what is popular.
+            layout = rng.derive(ids[0], ids[1], np.uint64(1000 + phase.region), rng.LAYOUT)
+            key = np.uint64(layout)  # kernels return plain integers
+            out |= {"alias": self.alias_rows, "blocks": blocks}
+            self.alias.append(alias_table(popularity(blocks, phase.zipf_s, key)))
+            self.alias_rows += blocks
+        if phase.stream >= 0:
+            out |= {
+                "stream": stream0[phase.stream],
+                "stream_n": len(guest.streams[phase.stream]),
+            }
+        self.phases.append(out)
+
+    def host(self) -> dict[str, Any]:
+        """Return the host's own row."""
+        spec, sub = self.spec, self.sub
+        low, mid, high = watermarks(spec.ram_pages, sub)
+        device = spec.devices[spec.swap_device]
+        costs = {
+            "c_ept": params.EPT_FAULT_S,
+            "c_gfault": params.GUEST_FAULT_S,
+            "c_dontneed": params.DONTNEED_S,
+            "c_inflate": params.BALLOON_INFLATE_S,
+            "c_deflate": params.BALLOON_DEFLATE_S,
+            "c_reclaim": params.HOST_RECLAIM_S,
+            "c_scan": params.HOST_SCAN_S,
+            "c_check": params.HINT_CHECK_S,
+            "c_greclaim": params.GUEST_RECLAIM_S,
+            "c_gscan": params.GUEST_SCAN_S,
+            "c_free": params.FREE_S,
+            "c_map": params.MAP_S,
+            "c_zram": device.latency_s if device.kind == DeviceKind.ZRAM else 0.0,
+        }
+        return {name: cost * sub for name, cost in costs.items()} | {
+            "guests": len(self.guests),
+            "tasks": len(self.tasks),
+            "cpus": len(self.cpus),
+            "pages": self.pages,
+            "groups": len(spec.cgroups) + len(self.guests),
+            "requests": REQUESTS,
+            "devices": len(spec.devices),
+            "entries": len(spec.timeline),
+            "block_pages": self.block_pages,
+            "sub": sub,
+            "page_bytes": spec.page_bytes,
+            "ram_pages": spec.ram_pages,
+            "reserved_pages": spec.reserved_pages,
+            "swap_pages": spec.swap_pages,
+            "swap_device": spec.swap_device,
+            "seed": spec.seed,
+            "tick_s": spec.tick_s,
+            "batch": max(1, round(params.RECLAIM_BATCH / sub)),
+            "global_lru": spec.global_lru,
+            "ept_dirty": spec.ept_dirty_bits,
+            "ra_virtual": spec.readahead_virtual,
+            "ra_pages": max(1, round(spec.readahead_pages / sub)),
+            "file_ra": max(1, round(params.FILE_READAHEAD / sub)),
+            "min_pages": low,
+            "low_pages": mid,
+            "high_pages": high,
+            "cores": spec.cores,
+            "free_pages": spec.ram_pages - spec.reserved_pages,
+            "zram_ratio": device.ratio,
+        }
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Return the rows of all cgroups, row 0 standing for the global list."""
+        limits = [group.max_pages for group in self.spec.cgroups]
+        limits += [NOBODY] * len(self.guests)
+        own = [limit != NOBODY or not self.spec.global_lru for limit in limits]
+        rows = [{"max": NOBODY, "own": 1}]
+        return rows + [{"max": m, "own": o} for m, o in zip(limits, own, strict=True)]
+
+
+def _rows(kind: np.dtype, rows: Sequence[dict[str, Any]], least: int = 1) -> np.ndarray:
+    table = np.zeros(max(len(rows), least), kind)
+    for name in table.dtype.names or ():
+        if (rows and name in rows[0]) or any(name in row for row in rows):
+            table[name][: len(rows)] = [row.get(name, 0) for row in rows]
+    return table
+
+
+def _pages(builder: _Builder) -> np.ndarray:
+    page = np.zeros(max(builder.pages, 1), state.page_dtype)
+    for name in ("gnext", "gprev", "hnext", "hprev", "vpn", "slot"):
+        page[name] = NOBODY
+    for g, row in enumerate(builder.guests):
+        page["guest"][row["page0"] : row["page0"] + row["pages"]] = g
+    return page
+
+
+def _blocks(builder: _Builder) -> np.ndarray:
+    block = np.zeros(max(builder.blocks, 1), state.block_dtype)
+    for row in builder.guests:
+        first = row["page0"] + builder.block_pages * np.arange(row["blocks"])
+        end = np.minimum(first + builder.block_pages, row["page0"] + row["pages"])
+        part = block[row["block0"] : row["block0"] + row["blocks"]]
+        part["first"], part["pages"] = first, end - first
+    block["next"] = block["prev"] = NOBODY
+    return block
+
+
+def _devices(spec: HostSpec) -> np.ndarray:
+    device = _rows(
+        state.device_dtype,
+        [
+            {
+                name: getattr(d, name)
+                for name in ("kind", "latency_s", "near_s", "bytes_per_s", "parallel")
+            }
+            for d in spec.devices
+        ],
+    )
+    for name in ("read_head", "read_tail", "write_head", "write_tail"):
+        device[name] = NOBODY
+    return device
+
+
+def build(spec: HostSpec) -> Machine:
+    """Make the arrays of one host at time 0, nothing scheduled yet.
+
+    Raises:
+        ValueError: naming the field that is impossible.
+    """
+    builder = _Builder(spec)
+    for g, guest in enumerate(spec.guests):
+        builder.guest(g, guest)
+    first_group = 1
+    builder.cpus.append({"guest": NOBODY, "group": NOBODY, "weight": 1024})
+    for c in range(len(spec.cgroups) + len(spec.guests)):
+        builder.cpus.append({"guest": NOBODY, "group": first_group + c, "weight": 1024})
+    host = builder.host()
+    cpu = _rows(state.cpu_dtype, builder.cpus)
+    cpu["task"] = NOBODY
+    task = _rows(state.task_dtype, builder.tasks)
+    for name in ("cpu", "request", "page", "async_cpu"):
+        task[name] = NOBODY
+    task["next_s"] = -1.0
+    request = np.zeros(REQUESTS, state.request_dtype)
+    request["head"] = request["parent"] = request["next"] = NOBODY
+    lists = np.zeros(
+        len(spec.guests) * state.GUEST_LISTS + 2 * (1 + host["groups"]), state.list_dtype
+    )
+    lists["head"] = lists["tail"] = NOBODY
+    entities = len(cpu) + len(task) + REQUESTS + 2 + len(spec.guests)
+    event = np.zeros(entities, state.event_dtype)
+    event["pos"] = NOBODY
+    rows = state.book_rows(len(task), len(spec.guests), len(spec.devices))
+    point = np.zeros(max(len(builder.points), 1), state.point_dtype)
+    if builder.points:
+        point["t"], point["v"] = np.array(builder.points).T
+    vpage = np.zeros(max(builder.vpages, 1), state.vpage_dtype)
+    vpage["page"] = state.NEVER
+    empty32 = np.zeros(1, np.int32)
+    return Machine(
+        _rows(state.host_dtype, [host]),
+        _rows(state.guest_dtype, builder.guests),
+        task,
+        cpu,
+        _pages(builder),
+        vpage,
+        _blocks(builder),
+        np.full(max(spec.swap_pages, 1), NOBODY, np.int32),
+        np.zeros(spec.swap_pages // params.SLOT_CLUSTER + 1, np.int32),
+        np.full(max(builder.gslots, 1), NOBODY, np.int32),
+        lists,
+        _rows(state.group_dtype, builder.groups()),
+        _devices(spec),
+        request,
+        _rows(state.phase_dtype, builder.phases),
+        _rows(state.region_dtype, builder.regions),
+        _rows(state.curve_dtype, builder.curves),
+        point,
+        np.concatenate([*builder.alias, np.zeros(1, state.alias_dtype)]),
+        np.concatenate([*builder.streams, empty32]),
+        np.zeros(max(builder.events, 1), state.signal_dtype),
+        _rows(
+            state.entry_dtype,
+            [
+                {
+                    "act": e.act,
+                    "at_s": e.at_s,
+                    "after_s": e.after_s,
+                    "guest": e.guest,
+                    "index": e.index,
+                    "value": e.value,
+                }
+                for e in spec.timeline
+            ],
+        ),
+        event,
+        np.zeros((len(cpu), params.RECLAIM_BATCH), np.int32),
+        np.zeros((rows, N_CLASSES)),
+    )

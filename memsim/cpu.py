@@ -1,0 +1,219 @@
+"""Who may run: run queues of hosts and guests, fair by virtual run time (model section 3).
+
+Tasks share a guest's vCPUs, vCPUs and host threads share the host's cores.  A vCPU that gets a
+core takes the runnable task with the least virtual run time; nothing is bound while it waits.
+Dispatching itself is `step`'s work: these functions only change queues.
+"""
+
+from memsim.events import cancel, schedule, task_entity
+from memsim.jit import kernel
+from memsim.machine import Machine
+from memsim.params import WAKE_CREDIT_S
+from memsim.pressure import guest_stall, host_stall
+from memsim.state import (
+    BLOCKS_VCPU,
+    CPU_BLOCKED,
+    CPU_HALTED,
+    CPU_IDLE,
+    CPU_QUEUED,
+    CPU_RUNNING,
+    FREE_VCPU,
+    NOBODY,
+    RUNNABLE,
+    RUNNING,
+    TIMER,
+)
+from memsim.waits import end_cpu_wait, integrate_guest, integrate_host, set_cpu
+
+
+@kernel
+def queue_cpu(m: Machine, e: int, t: float) -> None:
+    """Let a vCPU or host thread wait for a core."""
+    hs = m.host[0]
+    cpu = m.cpu[e]
+    integrate_host(m, t)
+    set_cpu(m, e, CPU_QUEUED, 0, t)
+    cpu.vr = max(cpu.vr, hs.min_vr - WAKE_CREDIT_S)
+    cpu.since = t
+    cpu.place = hs.runq_n
+    m.cpu[hs.runq_n].runq = e
+    hs.runq_n += 1
+
+
+@kernel
+def unqueue_cpu(m: Machine, e: int, t: float) -> None:
+    """Take a vCPU or host thread out of the run queue."""
+    hs = m.host[0]
+    integrate_host(m, t)
+    place = m.cpu[e].place
+    hs.runq_n -= 1
+    last = m.cpu[hs.runq_n].runq
+    m.cpu[place].runq = last
+    m.cpu[last].place = place
+
+
+@kernel
+def next_cpu(m: Machine) -> int:
+    """Return the waiting entity with the least virtual run time, longest waiting first."""
+    hs = m.host[0]
+    best = m.cpu[0].runq
+    for i in range(1, hs.runq_n):
+        e = m.cpu[i].runq
+        a, b = m.cpu[e], m.cpu[best]
+        if (
+            a.vr < b.vr
+            or (a.vr == b.vr and a.since < b.since)
+            or (a.vr == b.vr and a.since == b.since and _rank(m, e) < _rank(m, best))
+        ):
+            best = e
+    return best
+
+
+@kernel
+def _rank(m: Machine, e: int) -> int:
+    # Ties that time leaves open are decided by the guest's number, not by its slot.
+    g = m.cpu[e].guest
+    return -1 if g == NOBODY else m.guest[g].guest_id * 64 + (e - m.guest[g].cpu0)
+
+
+@kernel
+def next_task(m: Machine, g: int) -> int:
+    """Return the runnable task of a guest with the least virtual run time, or NOBODY."""
+    gs = m.guest[g]
+    best = NOBODY
+    for k in range(gs.task0, gs.task0 + gs.tasks + 3):
+        if m.task[k].state == RUNNABLE and (best == NOBODY or m.task[k].vr < m.task[best].vr):
+            best = k
+    return best
+
+
+@kernel
+def kick(m: Machine, g: int, t: float) -> None:
+    """Let as many idle vCPUs ask for a core as the guest has runnable tasks for them."""
+    gs = m.guest[g]
+    e = gs.cpu0
+    while gs.queued < gs.runnable and e < gs.cpu0 + gs.vcpus:
+        if m.cpu[e].state == CPU_IDLE:
+            queue_cpu(m, e, t)
+        e += 1
+
+
+@kernel
+def make_runnable(m: Machine, k: int, t: float) -> None:
+    """Put a task whose time is booked up to t into its guest's run queue."""
+    tk = m.task[k]
+    gs = m.guest[tk.guest]
+    integrate_guest(m, tk.guest, t)
+    tk.state = RUNNABLE
+    tk.snapped = 0
+    tk.cpu = NOBODY
+    gs.runnable += 1
+    m.host[0].unsnapped += 1
+    kick(m, tk.guest, t)
+
+
+@kernel
+def stop_stall(m: Machine, k: int, t: float) -> None:
+    """End a task's share in memory pressure, if it has one."""
+    tk = m.task[k]
+    if tk.stalls == 1:
+        host_stall(m, -1, t)
+    elif tk.stalls == 2:
+        guest_stall(m, tk.guest, -1, t)
+    tk.stalls = 0
+
+
+@kernel
+def start_stall(m: Machine, k: int, whose: int, t: float) -> None:
+    """Count a task as stalled on memory: 1 for the host, 2 for its own guest."""
+    tk = m.task[k]
+    tk.stalls = whose
+    if whose == 1:
+        host_stall(m, 1, t)
+    elif whose == 2:
+        guest_stall(m, tk.guest, 1, t)
+
+
+@kernel
+def wake(m: Machine, k: int, t: float) -> None:
+    """Wake a task that slept or waited; its time is booked up to t already."""
+    tk = m.task[k]
+    gs = m.guest[tk.guest]
+    stop_stall(m, k, t)
+    cancel(m, task_entity(m, k))
+    if tk.wait != FREE_VCPU and tk.cpu != NOBODY:
+        cancel(m, tk.cpu)
+        set_cpu(m, tk.cpu, CPU_IDLE, 0, t)
+        m.cpu[tk.cpu].task = NOBODY
+    tk.wait = FREE_VCPU
+    tk.vr = max(tk.vr, gs.min_vr - WAKE_CREDIT_S)
+    make_runnable(m, k, t)
+
+
+@kernel
+def take_off(m: Machine, k: int, t: float) -> None:
+    """Take a runnable task out of its queue, because it runs or is ended."""
+    integrate_guest(m, m.task[k].guest, t)
+    end_cpu_wait(m, k, t)
+    m.guest[m.task[k].guest].runnable -= 1
+
+
+@kernel
+def sleep_until(m: Machine, k: int, when: float) -> None:
+    """Let a task that is not queued sleep until a time; its clock may already be there."""
+    tk = m.task[k]
+    tk.state = TIMER
+    tk.wake_s = when
+    schedule(m, task_entity(m, k), when, tk.guest)
+
+
+@kernel
+def stop_vcpu(m: Machine, e: int, k: int, how: int, cls: int, t: float) -> None:
+    """Let go of a vCPU's task that now waits: the vCPU is free, blocked or halted."""
+    cpu = m.cpu[e]
+    m.task[k].wait = how
+    if how == FREE_VCPU:
+        cpu.task = NOBODY
+        m.task[k].cpu = NOBODY
+        set_cpu(m, e, CPU_IDLE, 0, t)
+        kick(m, cpu.guest, t)
+        return
+    m.task[k].cpu = e
+    set_cpu(m, e, CPU_BLOCKED if how == BLOCKS_VCPU else CPU_HALTED, cls, t)
+
+
+@kernel
+def begin_run(m: Machine, e: int, k: int, cls: int, t: float) -> None:
+    """Give a vCPU that has a core to a task."""
+    take_off(m, k, t)
+    tk = m.task[k]
+    tk.state = RUNNING
+    tk.cpu = e
+    m.cpu[e].task = k
+    m.cpu[e].used = 0.0
+    gs = m.guest[tk.guest]
+    gs.min_vr = max(gs.min_vr, tk.vr)
+    if cls != m.cpu[e].cls:
+        set_cpu(m, e, CPU_RUNNING, cls, t)
+
+
+@kernel
+def wake_thread(m: Machine, e: int, t: float) -> None:
+    """Give a host thread something to do."""
+    m.cpu[e].run = 1
+    if m.cpu[e].state == CPU_IDLE:
+        cancel(m, e)
+        queue_cpu(m, e, t)
+
+
+@kernel
+def wake_kswapd(m: Machine, t: float) -> None:
+    """Wake the host's kswapd."""
+    wake_thread(m, first_thread(m), t)
+
+
+@kernel
+def first_thread(m: Machine) -> int:
+    """Return the host's kswapd; the thread that enforces cgroup c's limit is the (1 + c)-th."""
+    hs = m.host[0]
+    return hs.cpus - hs.groups - 1

@@ -1,0 +1,210 @@
+"""The emulator's I/O threads: virtual disk requests, whose DMA needs resident guest pages.
+
+Its faults are the host's own: they wait for swap like any, and are never asynchronous for the
+guest (stale reads, as VSwapper calls them).  It reclaims nothing itself but wakes those who do.
+"""
+
+import numpy as np
+
+from memsim.account import HOST_SWAP
+from memsim.cpu import wake_kswapd
+from memsim.disk import end_share, free_request, new_request, serve, submit, unloaded_s
+from memsim.events import request_entity, schedule
+from memsim.guest import finish_disk_read, finish_disk_write
+from memsim.hinting import on_alloc
+from memsim.host import (
+    NEED_READ,
+    NOW,
+    fault,
+    finish_read,
+    finish_write,
+    group_of,
+    over_limit,
+    wake_limiter,
+)
+from memsim.jit import kernel
+from memsim.machine import Machine
+from memsim.params import RETRY_S
+from memsim.pressure import host_stall
+from memsim.state import (
+    CODE_READ,
+    DISK_READ,
+    DISK_WRITE,
+    H_DIRTY,
+    H_PINNED,
+    H_REF,
+    NOBODY,
+    R_CODE,
+    R_EMULATOR,
+    R_FRAME,
+    R_PAGE,
+    SWAP_READ,
+    SWAP_WRITE,
+)
+from memsim.waits import book_waiters
+
+
+@kernel
+def page_of(m: Machine, r: int, i: int) -> int:
+    """Return the guest page that a disk request's i-th page goes to or comes from, or < 0."""
+    rq = m.request[r]
+    v = m.gslot[rq.head] if rq.swap else rq.head + i
+    return m.vpage[v].page if v != NOBODY else NOBODY
+
+
+@kernel
+def _set_state(m: Machine, r: int, state: int, t: float) -> None:
+    book_waiters(m, r, t)
+    rq = m.request[r]
+    was = rq.state == R_PAGE or rq.state == R_FRAME
+    now = state == R_PAGE or state == R_FRAME
+    if was != now:
+        host_stall(m, 1 if now else -1, t)
+        m.host[0].page_waiters += 1 if now else -1
+    rq.state = state
+
+
+@kernel
+def _await_frame(m: Machine, r: int, t: float) -> None:
+    g = m.request[r].guest
+    if over_limit(m, g):
+        wake_limiter(m, g, t)
+    else:
+        wake_kswapd(m, t)
+    _set_state(m, r, R_FRAME, t)
+    schedule(m, request_entity(m, r), t + RETRY_S, g)
+
+
+@kernel
+def _read_code(m: Machine, r: int, t: float) -> bool:
+    # Make the emulator's own code resident; False if the request has to wait for that.
+    hs = m.host[0]
+    gs = m.guest[m.request[r].guest]
+    gs.code_used = 1
+    missing = gs.code_pages - gs.code_resident
+    if missing <= 0:
+        return True
+    gr = m.group[group_of(m, m.request[r].guest)]
+    room = hs.free_pages - hs.min_pages
+    if gr.max != NOBODY:
+        room = min(room, gr.max - gr.usage)
+    if room < missing:
+        _await_frame(m, r, t)
+        return False
+    c = new_request(m, CODE_READ, gs.disk, m.request[r].guest, HOST_SWAP)
+    if c == NOBODY:
+        _await_frame(m, r, t)
+        return False
+    hs.free_pages -= missing
+    hs.cached_pages += missing
+    gr.usage += missing
+    gs.code_resident += missing
+    rc = m.request[c]
+    rc.parent = r
+    rc.count = 0
+    rc.bytes = float(missing * hs.page_bytes)
+    rc.ops = max(1.0, missing * hs.sub / hs.file_ra)
+    _set_state(m, r, R_CODE, t)
+    submit(m, c, t)
+    return False
+
+
+@kernel
+def go_on(m: Machine, r: int, t: float) -> None:
+    """Let the emulator go on with a disk request: code, then each page, then the device."""
+    rq = m.request[r]
+    if rq.zapped:
+        _set_state(m, r, R_EMULATOR, t)
+        free_request(m, r)
+        return
+    if not _read_code(m, r, t):
+        return
+    while rq.cursor < rq.count:
+        p = page_of(m, r, rq.cursor)
+        if p >= 0:
+            need, _, _ = fault(m, p, False, t)
+            if need == NEED_READ:
+                rq.parent = m.page[p].hprev
+                _set_state(m, r, R_PAGE, t)
+                return
+            if need != NOW:
+                _await_frame(m, r, t)
+                return
+            pg = m.page[p]
+            on_alloc(m, p)
+            pg.hflags |= np.uint8(H_PINNED | H_REF)
+            if rq.kind == DISK_READ:
+                pg.hflags |= np.uint8(H_DIRTY)
+        rq.cursor += 1
+    _set_state(m, r, R_EMULATOR, t)
+    submit(m, r, t)
+
+
+@kernel
+def start_io(m: Machine, r: int, ops: float, contiguous: bool, t: float) -> None:
+    """Hand a new disk request, with so many positionings, to the emulator."""
+    rq = m.request[r]
+    rq.state = R_EMULATOR
+    rq.ops = ops
+    rq.nominal_s = unloaded_s(m, rq.device, rq.ops, rq.bytes, contiguous)
+    go_on(m, r, t)
+
+
+@kernel
+def retry_frames(m: Machine, t: float) -> None:
+    """Let the emulators that wait for a frame look again."""
+    for r in range(m.host[0].requests):
+        if m.request[r].state == R_FRAME:
+            schedule(m, request_entity(m, r), t, m.request[r].guest)
+
+
+@kernel
+def _retry_page(m: Machine, read: int, t: float) -> None:
+    if m.host[0].page_waiters == 0:
+        return
+    for r in range(m.host[0].requests):
+        if m.request[r].state == R_PAGE and m.request[r].parent == read:
+            schedule(m, request_entity(m, r), t, m.request[r].guest)
+
+
+@kernel
+def _unpin(m: Machine, r: int) -> None:
+    for i in range(m.request[r].count):
+        p = page_of(m, r, i)
+        if p >= 0:
+            m.page[p].hflags &= np.uint8(255 - H_PINNED)
+
+
+@kernel
+def finish(m: Machine, r: int, t: float) -> int:
+    """Do what the end of a request means; returns how many host frames came free.
+
+    The tasks that waited for it are still to be woken, then it is still to be freed.
+    """
+    rq = m.request[r]
+    freed = 0
+    if rq.kind == SWAP_READ:
+        finish_read(m, r)
+        _retry_page(m, r, t)
+    elif rq.kind == SWAP_WRITE:
+        freed = finish_write(m, r)
+    elif rq.kind == CODE_READ:
+        if rq.parent != NOBODY and m.request[rq.parent].state == R_CODE:
+            schedule(m, request_entity(m, rq.parent), t, rq.guest)
+    elif not rq.zapped:
+        _unpin(m, r)
+        if rq.kind == DISK_WRITE:
+            finish_disk_write(m, r)
+        else:
+            finish_disk_read(m, r)
+    return freed
+
+
+@kernel
+def share_done(m: Machine, r: int, t: float) -> bool:
+    """End a share at its device and start the next one there; True if the request is done."""
+    d = m.request[r].device
+    done = end_share(m, r, t)
+    if done:
+        serve(m, d, t)
+    return done

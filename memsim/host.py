@@ -1,0 +1,331 @@
+"""The host kernel: frames, faults, and the states of a guest page (model section 5)."""
+
+import numpy as np
+
+from memsim.account import FRESH_FAULT, HOST_SWAP, NOMINAL
+from memsim.cpu import first_thread, wake_kswapd, wake_thread
+from memsim.disk import ZRAM, merge_write, new_request, submit
+from memsim.hinting import is_free
+from memsim.jit import kernel
+from memsim.lists import host_push, host_remove, lru_of
+from memsim.machine import Machine
+from memsim.state import (
+    CACHED,
+    H_DIRTY,
+    H_EVER,
+    H_ISOLATED,
+    H_REF,
+    H_UNMAPPED,
+    NOBODY,
+    READING,
+    RESIDENT,
+    SWAP_READ,
+    SWAP_WRITE,
+    SWAPPED,
+    UNBACKED,
+    WRITING,
+)
+from memsim.swap import alloc_slot, free_slot
+
+# What a fault needs before it can go on.
+NOW, NEED_FRAME, NEED_READ, NEED_LOCK, NEED_REQUEST = range(5)
+
+
+@kernel
+def group_of(m: Machine, g: int) -> int:
+    """Row of a guest's cgroup."""
+    return 1 + m.guest[g].cgroup
+
+
+@kernel
+def over_limit(m: Machine, g: int) -> bool:
+    """Tell whether one more page of the guest would exceed its cgroup's limit."""
+    gr = m.group[group_of(m, g)]
+    return gr.max != NOBODY and gr.usage + 1 > gr.max
+
+
+@kernel
+def take_frame(m: Machine, g: int, t: float) -> bool:
+    """Charge and take a free frame; False if the toucher has to reclaim first."""
+    hs = m.host[0]
+    if over_limit(m, g):
+        return False
+    if hs.free_pages <= hs.min_pages:
+        wake_kswapd(m, t)
+        return False
+    hs.free_pages -= 1
+    m.group[group_of(m, g)].usage += 1
+    m.guest[g].resident_pages += 1
+    if hs.free_pages < hs.low_pages:
+        wake_kswapd(m, t)
+    return True
+
+
+@kernel
+def give_frame(m: Machine, g: int) -> None:
+    """Give a guest page's frame back to the host."""
+    m.host[0].free_pages += 1
+    m.group[group_of(m, g)].usage -= 1
+    m.guest[g].resident_pages -= 1
+
+
+@kernel
+def size_zram(m: Machine) -> None:
+    """Let compressed memory take the frames that its pages need."""
+    hs = m.host[0]
+    need = np.int64(np.ceil(hs.zram_stored / hs.zram_ratio))
+    hs.free_pages -= need - hs.zram_pages
+    hs.zram_pages = need
+
+
+@kernel
+def leave_swap(m: Machine, p: int) -> None:
+    """Forget the swapped-out copy of a page."""
+    hs = m.host[0]
+    if m.page[p].slot == NOBODY:
+        return
+    free_slot(m, p)
+    if m.device[hs.swap_device].kind == ZRAM:
+        hs.zram_stored -= 1
+        size_zram(m)
+
+
+@kernel
+def _map(m: Machine, p: int) -> None:
+    # Without EPT dirty bits every mapping makes the page dirty, so its slot is of no use; with
+    # them the slot is kept as long as swap is less than half full (vm_swap_full).
+    hs = m.host[0]
+    pg = m.page[p]
+    pg.hstate = RESIDENT
+    pg.hflags |= np.uint8(H_REF | H_EVER)
+    if not hs.ept_dirty or 2 * hs.swap_used_pages > hs.swap_pages:
+        leave_swap(m, p)
+        pg.hflags |= np.uint8(H_DIRTY)
+
+
+@kernel
+def _fresh(m: Machine, p: int) -> int:
+    # A zeroed frame; the caller has charged it.
+    pg = m.page[p]
+    gs = m.guest[pg.guest]
+    again = (pg.hflags & H_EVER) != 0
+    leave_swap(m, p)
+    if pg.hstate == SWAPPED:
+        gs.host_swapped_pages -= 1
+        gs.discarded += 1
+    pg.hstate = RESIDENT
+    pg.hflags = np.uint8(H_REF | H_DIRTY | H_EVER)
+    host_push(m, lru_of(m, pg.guest), 0, p)
+    gs.host_fresh += 1
+    return FRESH_FAULT if again else NOMINAL
+
+
+@kernel
+def _read_in(m: Machine, r: int, p: int) -> None:
+    pg = m.page[p]
+    rq = m.request[r]
+    gs = m.guest[pg.guest]
+    pg.hstate = READING
+    pg.hprev = r
+    pg.hnext = rq.head
+    rq.head = p
+    gs.host_swapped_pages -= 1
+    gs.host_swap_in += 1
+    m.host[0].swap_in_pages += 1
+
+
+@kernel
+def _ahead(m: Machine, r: int, p: int, i: int, t: float) -> bool:
+    # One neighbour of the faulting page: read as well if a frame is to be had for nothing.
+    if i < 0 or i >= m.host[0].pages or i == p or m.page[i].hstate != SWAPPED or is_free(m, i):
+        return False
+    if m.host[0].free_pages <= m.host[0].low_pages or not take_frame(m, m.page[i].guest, t):
+        return False
+    _read_in(m, r, i)
+    return True
+
+
+@kernel
+def _swap_in(m: Machine, p: int, scattered: bool, t: float) -> int:
+    # Read the page, and with it the window that it stands in; the caller has charged its frame.
+    hs = m.host[0]
+    pg = m.page[p]
+    r = new_request(m, SWAP_READ, hs.swap_device, pg.guest, HOST_SWAP)
+    if r == NOBODY:
+        return NOBODY
+    rq = m.request[r]
+    slot, n, ops = pg.slot, 1, 1.0
+    first = slot
+    _read_in(m, r, p)
+    if hs.ra_virtual:
+        base = p - (p - m.guest[pg.guest].page0) % hs.ra_pages
+        end = min(base + hs.ra_pages, m.guest[pg.guest].page0 + m.guest[pg.guest].pages)
+        before = NOBODY
+        for i in range(base, end):
+            if i == p or _ahead(m, r, p, i, t):
+                n += 0 if i == p else 1
+                if before != NOBODY and m.page[i].slot != before + 1:
+                    ops += 1.0
+                before = m.page[i].slot
+    else:
+        base = slot - slot % hs.ra_pages
+        for s in range(base, min(base + hs.ra_pages, hs.swap_pages)):
+            if m.slot[s] != NOBODY and _ahead(m, r, p, m.slot[s], t):
+                n += 1
+                first = min(first, s)
+    rq.sector = first
+    rq.count = n
+    rq.bytes = float(n * hs.page_bytes)
+    # A coarse page stands for small ones that are touched, and read, one by one.
+    rq.ops = ops * hs.sub if scattered else ops
+    submit(m, r, t)
+    return r
+
+
+@kernel
+def fault(m: Machine, p: int, scattered: bool, t: float) -> tuple[int, float, int]:
+    """Make a guest page resident, as far as that is possible at this moment.
+
+    Returns:
+        (what it still needs, CPU seconds spent, class of that time).  After NEED_READ the page's
+        `hprev` is the request to wait for; after NEED_FRAME the caller reclaims or waits; after
+        NEED_LOCK a reclaimer holds the page for a moment.
+    """
+    hs = m.host[0]
+    pg = m.page[p]
+    state = pg.hstate
+    if pg.hflags & H_UNMAPPED:
+        return NEED_LOCK, 0.0, HOST_SWAP
+    if state == RESIDENT:
+        return NOW, 0.0, NOMINAL
+    if state == READING:
+        return NEED_READ, 0.0, HOST_SWAP
+    if state == CACHED:
+        _map(m, p)
+        return NOW, hs.c_map, HOST_SWAP
+    if state == WRITING:
+        # Taken back from write-back: the write goes on, nobody needs it.
+        hs.writing_pages -= 1
+        host_push(m, lru_of(m, pg.guest), 0, p)
+        _map(m, p)
+        return NOW, hs.c_map, HOST_SWAP
+    if not take_frame(m, pg.guest, t):
+        return NEED_FRAME, 0.0, HOST_SWAP
+    if state == UNBACKED or is_free(m, p):
+        cls = _fresh(m, p)
+        return NOW, hs.c_ept, cls
+    gs = m.guest[pg.guest]
+    if m.device[hs.swap_device].kind == ZRAM:
+        gs.host_swapped_pages -= 1
+        gs.host_swap_in += 1
+        gs.host_major += 1
+        hs.swap_in_pages += 1
+        leave_swap(m, p)
+        pg.hstate = RESIDENT
+        pg.hflags = np.uint8(H_REF | H_DIRTY | H_EVER)
+        host_push(m, lru_of(m, pg.guest), 0, p)
+        return NOW, hs.c_zram, HOST_SWAP
+    if _swap_in(m, p, scattered, t) == NOBODY:
+        give_frame(m, pg.guest)
+        return NEED_REQUEST, 0.0, HOST_SWAP
+    gs.host_major += 1
+    return NEED_READ, 0.0, HOST_SWAP
+
+
+@kernel
+def finish_read(m: Machine, r: int) -> None:
+    """Put the pages of a finished swap read into the swap cache."""
+    p = m.request[r].head
+    while p != NOBODY:
+        pg = m.page[p]
+        following = pg.hnext
+        pg.hstate = CACHED
+        pg.hflags = np.uint8(H_EVER)
+        host_push(m, lru_of(m, pg.guest), 0, p)
+        p = following
+
+
+@kernel
+def write_out(m: Machine, p: int, t: float) -> bool:
+    """Begin to swap an unmapped page out; False if no slot or request is to be had."""
+    hs = m.host[0]
+    pg = m.page[p]
+    gs = m.guest[pg.guest]
+    zram = m.device[hs.swap_device].kind == ZRAM
+    leave_swap(m, p)
+    if not zram and hs.requests_used >= hs.requests:
+        return False
+    slot = alloc_slot(m, p)
+    if slot == NOBODY:
+        return False
+    gs.host_swap_out += 1
+    hs.swap_out_pages += 1
+    if zram:
+        pg.hstate = SWAPPED
+        pg.hflags = np.uint8(H_EVER)
+        gs.host_swapped_pages += 1
+        hs.zram_stored += 1
+        give_frame(m, pg.guest)
+        size_zram(m)
+        return True
+    r = merge_write(m, hs.swap_device, slot)
+    if r == NOBODY:
+        r = new_request(m, SWAP_WRITE, hs.swap_device, pg.guest, HOST_SWAP)
+        rq = m.request[r]
+        rq.sector = slot
+        rq.count = 1
+        rq.bytes = float(hs.page_bytes)
+        submit(m, r, t)
+    pg.hstate = WRITING
+    pg.hflags = np.uint8(H_EVER)
+    pg.hprev = r
+    hs.writing_pages += 1
+    return True
+
+
+@kernel
+def finish_write(m: Machine, r: int) -> int:
+    """Free the frames of a finished swap write; returns how many."""
+    hs = m.host[0]
+    rq = m.request[r]
+    freed = 0
+    for s in range(rq.sector, rq.sector + rq.count):
+        p = m.slot[s]
+        if p == NOBODY:
+            continue
+        pg = m.page[p]
+        if pg.hstate != WRITING or pg.hprev != r or pg.slot != s:
+            continue
+        pg.hstate = SWAPPED
+        pg.hflags = np.uint8(H_EVER)
+        m.guest[pg.guest].host_swapped_pages += 1
+        hs.writing_pages -= 1
+        give_frame(m, pg.guest)
+        freed += 1
+    return freed
+
+
+@kernel
+def drop_page(m: Machine, p: int) -> None:
+    """Take frame and slot of a page whose content nobody needs, without any I/O."""
+    pg = m.page[p]
+    gs = m.guest[pg.guest]
+    state = pg.hstate
+    if state == UNBACKED or state == READING or pg.hflags & H_ISOLATED:
+        return
+    host_remove(m, p)
+    if state == WRITING:
+        m.host[0].writing_pages -= 1
+    if state == SWAPPED:
+        gs.host_swapped_pages -= 1
+    else:
+        give_frame(m, pg.guest)
+    leave_swap(m, p)
+    pg.hstate = UNBACKED
+    pg.hflags &= np.uint8(H_EVER)
+
+
+@kernel
+def wake_limiter(m: Machine, g: int, t: float) -> None:
+    """Wake the thread that reclaims inside a guest's cgroup on behalf of its emulator."""
+    wake_thread(m, first_thread(m) + 1 + m.guest[g].cgroup, t)

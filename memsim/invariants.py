@@ -1,0 +1,165 @@
+"""The laws: nothing is created or lost, neither pages, frames, slots nor time (model section 11)."""
+
+import numpy as np
+
+from memsim import state
+from memsim.account import N_CLASSES
+from memsim.machine import Machine
+from memsim.state import NOBODY
+
+
+class Broken(AssertionError):
+    """A conservation law does not hold."""
+
+
+def _need(good: bool, where: str, what: str) -> None:
+    if not good:
+        raise Broken(f"{where}: {what}")
+
+
+def _equal(a: object, b: object, where: str, what: str) -> None:
+    _need(bool(a == b), where, f"{what}: {a} != {b}")
+
+
+def _walk(m: Machine, row: int, forward: str) -> list[int]:
+    seen: list[int] = []
+    p = int(m.lists[row]["head"])
+    while p != NOBODY:
+        seen.append(p)
+        if len(seen) > len(m.page):
+            raise Broken(f"list {row}: runs in a circle")
+        p = int(m.page[p][forward])
+    return seen
+
+
+def _check_lists(m: Machine, where: str) -> None:
+    guests = int(m.host[0]["guests"])
+    for row in range(guests * state.GUEST_LISTS):
+        pages = _walk(m, row, "gnext")
+        _equal(len(pages), int(m.lists[row]["count"]), where, f"guest list {row} count")
+        good = (m.page["glist"][pages] == 1 + row % state.GUEST_LISTS).all()
+        _need(bool(good), where, f"guest list {row}: a page thinks it is elsewhere")
+    for row in range(guests * state.GUEST_LISTS, len(m.lists)):
+        if row >= guests * state.GUEST_LISTS + 2 * (1 + int(m.host[0]["groups"])):
+            break
+        pages = _walk(m, row, "hnext")
+        _equal(len(pages), int(m.lists[row]["count"]), where, f"host list {row} count")
+        states = m.page["hstate"][pages]
+        good = ((states == state.RESIDENT) | (states == state.CACHED)).all()
+        _need(bool(good), where, f"host list {row}: holds a page that is not resident")
+
+
+def _check_guest(m: Machine, g: int, where: str) -> None:
+    gs = m.guest[g]
+    pages = m.page[gs["page0"] : gs["page0"] + gs["pages"]]
+    if gs["state"] == 0:
+        _need((pages["hstate"] == state.UNBACKED).all(), where, "absent, but has memory")
+        return
+    for kind, name in (
+        (state.FREE, "free_pages"),
+        (state.ANON, "anon_pages"),
+        (state.FILE, "file_pages"),
+        (state.KERNEL, "kernel_pages"),
+        (state.BALLOON, "balloon_pages"),
+    ):
+        _equal(int((pages["gstate"] == kind).sum()), int(gs[name]), where, name)
+    dirty = (pages["gstate"] == state.FILE) & (pages["gflags"] & state.G_DIRTY != 0)
+    _equal(int(dirty.sum()), int(gs["dirty_pages"]), where, "dirty_pages")
+    backing = (pages["gflags"] & state.G_BACK != 0).sum()
+    _equal(int(backing), int(gs["writeback_pages"]), where, "writeback_pages")
+    blocks = m.block[gs["block0"] : gs["block0"] + gs["blocks"]]
+    _equal(int(blocks["free"].sum()), int(gs["free_pages"]), where, "free pages of blocks")
+    # Every owned page is pointed to by its owner, and by nobody else.
+    owned = (pages["gstate"] == state.ANON) | (pages["gstate"] == state.FILE)
+    vpns = pages["vpn"][owned]
+    index = np.flatnonzero(owned) + gs["page0"]
+    _need((m.vpage["page"][vpns] == index).all(), where, "a page is not mapped by its owner")
+    mapped = m.vpage["page"][gs["vpage0"] : gs["vpage0"] + gs["vpages"]]
+    _equal(int((mapped >= 0).sum()), int(owned.sum()), where, "mapped virtual pages")
+    swapped = mapped[mapped <= state.SWAPPED_BASE]
+    slots = state.SWAPPED_BASE - swapped
+    _equal(len(np.unique(slots)), len(slots), where, "virtual pages in one guest slot")
+    used = m.gslot[gs["gslot0"] : gs["gslot0"] + gs["gslots"]]
+    _equal(int((used != NOBODY).sum()), int(gs["swap_used_pages"]), where, "guest slots")
+    _check_backing(gs, pages, where)
+
+
+FRAMED = (state.RESIDENT, state.CACHED, state.WRITING, state.READING)
+
+
+def _check_backing(gs: np.void, pages: np.ndarray, where: str) -> None:
+    framed = np.isin(pages["hstate"], FRAMED)
+    _equal(int(framed.sum()), int(gs["resident_pages"]), where, "resident_pages")
+    swapped = pages["hstate"] == state.SWAPPED
+    _equal(int(swapped.sum()), int(gs["host_swapped_pages"]), where, "host_swapped_pages")
+    _need((pages["slot"][swapped] != NOBODY).all(), where, "a swapped page without a slot")
+    # A used page's content is never lost: it is resident, on its way, or in swap.  Only pages
+    # that still wait for their first fill, or are hinted free by their owner, have none.
+    used = np.isin(pages["gstate"], (state.ANON, state.FILE, state.KERNEL))
+    used &= (pages["gflags"] & (state.G_FILL | state.G_HINT | state.G_IO)) == 0
+    lost = used & (pages["hstate"] == state.UNBACKED)
+    _need(not lost.any(), where, f"{int(lost.sum())} used pages lost their content")
+
+
+def _check_host(m: Machine, where: str) -> None:
+    hs = m.host[0]
+    guests = m.guest[: hs["guests"]]
+    framed = int(np.isin(m.page["hstate"][: hs["pages"]], FRAMED).sum())
+    used = framed + int(guests["emulator_resident_pages"].sum())
+    used += int(hs["cached_pages"]) + int(hs["zram_pages"]) + int(hs["reserved_pages"])
+    _equal(used + int(hs["free_pages"]), int(hs["ram_pages"]), where, "frames used + free")
+    _need(int(hs["free_pages"]) >= 0, where, f"free_pages {hs['free_pages']}")
+    _equal(int(guests["code_resident"].sum()), int(hs["cached_pages"]), where, "cached_pages")
+    slots = m.slot[: hs["swap_pages"]]
+    _equal(int((slots != NOBODY).sum()), int(hs["swap_used_pages"]), where, "swap slots used")
+    index = np.flatnonzero(slots != NOBODY)
+    _need((m.page["slot"][slots[index]] == index).all(), where, "a slot and its page disagree")
+    with_slot = m.page["slot"][: hs["pages"]] != NOBODY
+    _equal(int(with_slot.sum()), len(index), where, "pages with a slot")
+    for g in range(hs["guests"]):
+        row = 1 + int(m.guest[g]["cgroup"])
+        members = guests["cgroup"] == row - 1
+        charged = int((guests["resident_pages"] + guests["emulator_resident_pages"])[members].sum())
+        charged += int(guests["code_resident"][members].sum())
+        _equal(charged, int(m.group[row]["usage"]), where, f"usage of cgroup {row - 1}")
+    writing = int((m.page["hstate"] == state.WRITING).sum())
+    _equal(writing, int(hs["writing_pages"]), where, "writing_pages")
+    busy = int((m.cpu["state"][: hs["cpus"]] == state.CPU_RUNNING).sum())
+    _equal(busy, int(hs["cores_used"]), where, "cores in use")
+    _need(busy <= max(int(hs["cores"]), 1), where, "more cores in use than there are")
+
+
+def _check_time(m: Machine, where: str) -> None:
+    # Every second of every task is booked once: the classes sum to its clock.
+    hs = m.host[0]
+    for k in range(int(hs["tasks"])):
+        tk = m.task[k]
+        if tk["kind"] != 0 or np.isnan(tk["started_s"]):
+            continue
+        booked = float(m.book[k].sum())
+        lived = float(tk["clock"] - tk["started_s"])
+        if abs(booked - lived) > 1e-6 + 1e-9 * lived:
+            raise Broken(f"{where} task {k}: {booked} s booked of {lived} s lived")
+        _need(float(m.book[k].min()) >= 0.0, where, f"task {k}: negative time")
+        present = m.guest[int(tk["guest"])]["state"] == 2
+        if present and not -1e-9 <= tk["clock"] - hs["time_s"] <= hs["tick_s"] + 60.0:
+            if tk["state"] != state.TIMER:
+                raise Broken(f"{where} task {k}: clock {tk['clock']} at {hs['time_s']}")
+    counts = 2 * int(hs["tasks"]) + 1 + int(hs["guests"]) + int(hs["devices"])
+    holders = m.book[counts : counts + 1 + int(hs["guests"])]
+    _need(bool((holders >= 0.0).all()), where, "a negative count of holders")
+    _equal(float(holders[0].sum()), float(hs["cores_used"]), where, "holders of cores")
+
+
+def check(m: Machine, where: str) -> None:
+    """Check every law on one host's rows.
+
+    Raises:
+        Broken: naming the place, the law and the numbers.
+    """
+    assert m.book.shape[-1] == N_CLASSES
+    _check_lists(m, where)
+    for g in range(int(m.host[0]["guests"])):
+        _check_guest(m, g, f"{where} guest {g}")
+    _check_host(m, where)
+    _check_time(m, where)

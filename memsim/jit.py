@@ -1,0 +1,37 @@
+"""One decorator for every kernel, with a compile cache that follows all of memsim's sources.
+
+numba's own cache does not see an edit in another file, so the cache folder is named by a hash of
+all sources.  Kernels run without reference counts (`_nrt=False`): they never allocate, and counts
+on shared arrays cost more than the work in between, most of all from two threads at once.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from numba import config, njit
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def _cache_folder() -> str:
+    digest = hashlib.sha256(os.environ.get("NUMBA_BOUNDSCHECK", "").encode())
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return str(root / "memsim" / digest.hexdigest()[:16])
+
+
+CACHE_FOLDER = _cache_folder()
+# Both: numba re-reads its environment whenever a NUMBA_* variable changes.
+config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"] = CACHE_FOLDER
+
+
+def kernel(function: F) -> F:
+    """Compile `function` for the state's types; it may raise nothing and allocate nothing."""
+    compiled: F = njit(cache=True, error_model="numpy", fastmath=False, nogil=True, _nrt=False)(
+        function
+    )
+    return compiled

@@ -1,0 +1,72 @@
+"""What the guest kernel's own tasks do: kswapd, the balloon driver, the statistics queue."""
+
+from memsim.account import BALLOON, KSWAPD
+from memsim.guest import available
+from memsim.jit import kernel
+from memsim.machine import Machine
+from memsim.params import CONGESTION_S, SCAN_ROUNDS, STATS_S
+from memsim.resize import balloon_step, taken
+from memsim.shrink import shrink
+from memsim.state import BALLOONER
+from memsim.state import KSWAPD as KSWAPD_TASK
+
+NEVER = -1.0
+
+
+@kernel
+def _kswapd(m: Machine, g: int, t: float) -> tuple[float, float]:
+    gs = m.guest[g]
+    if gs.free_pages >= gs.wm_target_high:
+        return 0.0, NEVER
+    for_target = gs.free_pages >= gs.wm_high
+    cost, freed, wrote = shrink(m, g, t)
+    if for_target:
+        gs.resize_s += cost
+    if freed + wrote > 0:
+        gs.kswapd_fails = 0
+        return cost, 0.0
+    if gs.writeback_pages > 0:
+        return cost, t + CONGESTION_S
+    gs.kswapd_fails += 1
+    return cost, NEVER if gs.kswapd_fails >= SCAN_ROUNDS else 0.0
+
+
+@kernel
+def polled(m: Machine, g: int, t: float) -> None:
+    """Answer the balloon's statistics queue: what the guest says of itself at time t."""
+    gs = m.guest[g]
+    out = taken(m, g)
+    gs.stats_time_s = t
+    # Without deflate-on-oom ballooned memory leaves the total; with it, it only looks used.
+    hides = gs.resize > 1 or not gs.deflate_on_oom
+    gs.stats_total = gs.pages - (out if hides else 0)
+    soft = out if gs.resize > 1 else 0
+    gs.stats_free = max(0, gs.free_pages - soft)
+    gs.stats_available = max(0, available(m, g) - soft)
+    gs.stats_disk_caches = gs.file_pages
+    gs.stats_swap_in = gs.guest_swap_in
+    gs.stats_swap_out = gs.guest_swap_out
+    gs.stats_major = gs.guest_major
+    gs.stats_minor = gs.guest_minor
+
+
+@kernel
+def kernel_step(m: Machine, k: int, t: float) -> tuple[float, float, int]:
+    """Let a kernel task do its next piece of work at time t.
+
+    Returns:
+        (CPU seconds, when to look again, account class): 0 means at once, negative never.
+    """
+    tk = m.task[k]
+    g = tk.guest
+    if tk.kind == KSWAPD_TASK:
+        cost, again = _kswapd(m, g, t)
+        return cost, again, KSWAPD
+    if tk.kind == BALLOONER:
+        cost, again = balloon_step(m, g, t)
+        return cost, again, BALLOON
+    gs = m.guest[g]
+    if gs.stats_period_s <= 0.0:
+        return 0.0, NEVER, BALLOON
+    polled(m, g, t)
+    return STATS_S, t + gs.stats_period_s, BALLOON

@@ -1,0 +1,45 @@
+"""Physical constants, each with unit, range and source.  Costs are for one page of 4 KiB.
+
+Sources: [HA] L. Wrenger et al., HyperAlloc, EuroSys 2025, measured data (hyperalloc-bench);
+[HU] N. Amit, M. Wei, Hyperupcalls, ATC 2018; [BF] Zhang et al., Blowfish, OSDI 2026;
+[LX] Linux 5.13 source; [VS] N. Amit et al., VSwapper, ASPLOS 2014.
+"""
+
+SMALL_PAGE = 4096  # [bytes] what the costs below are for
+
+# CPU costs [s]
+EPT_FAULT_S = 3.5e-6  # fresh zeroed page, with the guest's allocation; +/-30 % [HA]
+GUEST_FAULT_S = 0.39e-6  # allocate and touch a page that the host backs [HA]
+DONTNEED_S = 1.9e-6  # MADV_DONTNEED of a resident page [HA]
+BALLOON_INFLATE_S = 2.54e-6  # guest and exit, without MADV_DONTNEED [HA]
+BALLOON_DEFLATE_S = 1.81e-6  # [HA]
+HOST_RECLAIM_S = 5.9e-6  # unmap, flush, hand to swap: 170,000 pages/s a reclaim thread [BF]
+HOST_SCAN_S = 0.25e-6  # look at a reference bit through the reverse map; 0.1-0.5, order of [HU]
+HINT_CHECK_S = 0.1e-6  # 185 cycles [HU]
+HINT_TAX = 0.01  # share of the allocation path; 0-0.03 [nine micro-benchmarks of hinting series]
+GUEST_RECLAIM_S = 1.0e-6  # drop a clean page of the guest's cache; assumed, 0.5-2
+GUEST_SCAN_S = 0.1e-6  # assumed, 0.05-0.25
+FREE_S = 0.1e-6  # give a page back to the guest's allocator; assumed, 0.05-0.2
+MAP_S = 1.0e-6  # map a page that the swap cache holds: a minor host fault; assumed, 0.5-2
+STATS_S = 20e-6  # one answer of the balloon's statistics queue; assumed, 5-50
+
+# Linux constants [LX]
+RECLAIM_BATCH = 32  # [small pages] SWAP_CLUSTER_MAX
+SCAN_ROUNDS = 16  # fruitless rounds until kswapd gives up, MAX_RECLAIM_RETRIES
+BALLOON_BATCH = 256  # [small pages] PFNs per virtqueue message
+OUT_OF_PUFF_S = 0.2  # balloon sleeps after a failed allocation
+ASYNC_PER_VCPU = 64  # outstanding asynchronous faults of a vCPU
+HALT_TICK_S = 4e-3  # CONFIG_HZ=250: a timer interrupt may switch task in a halted vCPU
+SLICE_S = 3e-3  # CFS: minimum granularity on 8 CPUs, 0.75 ms * (1 + log2 8)
+WAKE_CREDIT_S = 3e-3  # CFS: a waking task is placed half a latency period before the others
+SLOT_CLUSTER = 256  # [slots] SWAPFILE_CLUSTER
+SHARE_BYTES = 32768  # a coarse request is served in shares of this
+WRITES_STARVED = 2  # mq-deadline: read batches before a waiting write must go
+FILE_READAHEAD = 32  # [small pages] the guest's readahead, 128 KiB
+FLUSH_S = 5.0  # dirty_writeback_centisecs
+FLUSH_SHARE = 1 / 6  # so that a dirty page is written after 30 s on average
+DIRTY_RATIO = 0.2  # writers wait above this share of free and file memory
+PSI_PERIOD_S = 2.0
+CONGESTION_S = 0.01  # a wait for write-back ends after this at the latest, HZ/100
+RETRY_S = 1e-3  # a context that found no frame looks again after this, or when one is freed
+EMULATOR_CODE_PAGES = 1024  # [small pages] file-backed, 4 MiB, evicted first [VS]

@@ -1,0 +1,294 @@
+"""Guests come and go: boot, power-off, and the host's OOM killer."""
+
+import numpy as np
+
+from memsim.account import RESTART
+from memsim.cpu import make_runnable, unqueue_cpu
+from memsim.emulator import go_on
+from memsim.events import cancel, schedule, tick_entity
+from memsim.guest import pop_page
+from memsim.host import drop_page, give_frame, group_of, leave_swap, take_frame
+from memsim.jit import kernel
+from memsim.lists import guest_row, host_push, lru_of
+from memsim.machine import Machine
+from memsim.reclaim import abandon
+from memsim.restart import detach, go_again, rewind
+from memsim.state import (
+    CPU_IDLE,
+    CPU_QUEUED,
+    DONE,
+    FREE,
+    G_HINT,
+    H_DIRTY,
+    H_EVER,
+    H_ISOLATED,
+    H_UNMAPPED,
+    KERNEL,
+    NEVER,
+    NOBODY,
+    OFF,
+    R_CODE,
+    R_FRAME,
+    R_FREE,
+    R_PAGE,
+    READING,
+    RESIDENT,
+    SWAP_READ,
+    SWAPPED,
+    UNBACKED,
+)
+from memsim.swap import alloc_slot
+from memsim.touch import enter_phase
+from memsim.waits import set_cpu
+
+FRESH, ALL_RESIDENT, RECLAIMED = range(3)  # memsim.spec.Start
+
+
+@kernel
+def power_entity(m: Machine, g: int) -> int:
+    """Return the entity of a guest's power switch."""
+    return tick_entity(m) + 2 + g
+
+
+@kernel
+def _empty_memory(m: Machine, g: int) -> None:
+    # All pages free, in whole blocks, the first block on top.
+    gs = m.guest[g]
+    for which in range(6):
+        li = m.lists[guest_row(g, which)]
+        li.head = NOBODY
+        li.tail = NOBODY
+        li.count = 0
+    for p in range(gs.page0, gs.page0 + gs.pages):
+        pg = m.page[p]
+        pg.gstate = FREE
+        pg.gflags = np.uint8(G_HINT if gs.hinting else 0)
+        pg.glist = 0
+        pg.vpn = NOBODY
+    for v in range(gs.vpage0, gs.vpage0 + gs.vpages):
+        m.vpage[v].page = NEVER
+        m.vpage[v].age = 0
+    for s in range(gs.gslot0, gs.gslot0 + gs.gslots):
+        m.gslot[s] = NOBODY
+    gs.block_head = NOBODY
+    for b in range(gs.block0 + gs.blocks - 1, gs.block0 - 1, -1):
+        bl = m.block[b]
+        bl.free = bl.pages
+        bl.prev = NOBODY
+        bl.next = gs.block_head
+        if gs.block_head != NOBODY:
+            m.block[gs.block_head].prev = b
+        gs.block_head = b
+    gs.free_pages = gs.pages
+    gs.anon_pages = gs.file_pages = gs.dirty_pages = gs.writeback_pages = 0
+    gs.kernel_pages = gs.balloon_pages = gs.swap_used_pages = 0
+    gs.gslot_next = 0
+    gs.target_pages = NOBODY
+    gs.wm_target_low, gs.wm_target_high = gs.wm_low, gs.wm_high
+    gs.reclaim_fails = gs.kswapd_fails = 0
+    gs.stats_time_s = -1.0
+
+
+@kernel
+def _kernel_memory(m: Machine, g: int) -> None:
+    gs = m.guest[g]
+    for _ in range(gs.kernel_size):
+        p = pop_page(m, g)
+        pg = m.page[p]
+        pg.gstate = KERNEL
+        pg.gflags = np.uint8(0)
+        gs.kernel_pages += 1
+
+
+@kernel
+def _back(m: Machine, g: int, p: int, t: float) -> None:
+    # Start state: the host backs a page, if it has the frame.
+    pg = m.page[p]
+    if pg.hstate != UNBACKED or not take_frame(m, g, t):
+        return
+    pg.hstate = RESIDENT
+    pg.hflags = np.uint8(H_DIRTY | H_EVER)
+    host_push(m, lru_of(m, g), 0, p)
+
+
+@kernel
+def _start_state(m: Machine, g: int, t: float) -> None:
+    hs = m.host[0]
+    gs = m.guest[g]
+    for p in range(gs.page0, gs.page0 + gs.pages):
+        if m.page[p].gstate == KERNEL or gs.start == ALL_RESIDENT:
+            _back(m, g, p, t)
+        elif gs.start == RECLAIMED and alloc_slot(m, p) != NOBODY:
+            m.page[p].hstate = SWAPPED
+            m.page[p].hflags = np.uint8(H_EVER)
+            gs.host_swapped_pages += 1
+            if m.device[hs.swap_device].kind == 2:
+                hs.zram_stored += 1
+
+
+@kernel
+def _charge_emulator(m: Machine, g: int, sign: int) -> None:
+    gs = m.guest[g]
+    hs = m.host[0]
+    n = gs.emulator_pages if sign > 0 else gs.emulator_resident_pages
+    gs.emulator_resident_pages += sign * n
+    hs.free_pages -= sign * n
+    m.group[group_of(m, g)].usage += sign * n
+    if sign < 0:
+        hs.free_pages += gs.code_resident
+        hs.cached_pages -= gs.code_resident
+        m.group[group_of(m, g)].usage -= gs.code_resident
+        gs.code_resident = 0
+
+
+@kernel
+def boot(m: Machine, g: int, t: float) -> None:
+    """Switch a guest on; its scripts start after `boot_s`."""
+    gs = m.guest[g]
+    if gs.state != 0:
+        return
+    gs.state = 1
+    _empty_memory(m, g)
+    _kernel_memory(m, g)
+    _charge_emulator(m, g, 1)
+    _start_state(m, g, t)
+    for k in range(gs.task0, gs.task0 + gs.tasks + 3):
+        m.task[k].vr = gs.min_vr
+    schedule(m, power_entity(m, g), t + gs.boot_s, g)
+
+
+@kernel
+def booted(m: Machine, g: int, t: float) -> None:
+    """Begin, or begin again, the scripts of a guest whose boot is over."""
+    gs = m.guest[g]
+    gs.state = 2
+    for k in range(gs.task0, gs.task0 + gs.tasks):
+        tk = m.task[k]
+        if tk.state == DONE:
+            continue
+        if tk.restarts == 0:
+            tk.started_s = t
+            tk.clock = t
+            enter_phase(m, k, tk.phase0)
+        elif tk.clock < t:
+            m.book[k, RESTART] += t - tk.clock
+            tk.clock = t
+            tk.phase_t = t
+        go_again(m, k, t)
+    for k in range(gs.task0 + gs.tasks, gs.task0 + gs.tasks + 3):
+        m.task[k].clock = t
+        make_runnable(m, k, t)
+    if gs.stop_s < np.inf:
+        schedule(m, power_entity(m, g), max(gs.stop_s, t), g)
+
+
+@kernel
+def _zap_reads(m: Machine, g: int) -> None:
+    # Other guests' pages may stand in the window of this guest's read, and its in theirs.
+    for r in range(m.host[0].requests):
+        rq = m.request[r]
+        if rq.state == R_FREE or rq.kind != SWAP_READ:
+            continue
+        p = rq.head
+        rq.head = NOBODY
+        while p != NOBODY:
+            following = m.page[p].hnext
+            if m.page[p].guest != g:
+                m.page[p].hnext = rq.head
+                rq.head = p
+            p = following
+
+
+@kernel
+def _zap_requests(m: Machine, g: int, t: float) -> None:
+    for r in range(m.host[0].requests):
+        rq = m.request[r]
+        if rq.state == R_FREE or rq.guest != g or rq.kind == SWAP_READ:
+            continue
+        rq.zapped = 1
+        if rq.state == R_PAGE or rq.state == R_FRAME or rq.state == R_CODE:
+            cancel(m, m.host[0].cpus + m.host[0].tasks + r)
+            go_on(m, r, t)
+
+
+@kernel
+def _drop_isolated(m: Machine, g: int) -> None:
+    for e in range(m.host[0].cpus):
+        kept = 0
+        for i in range(m.cpu[e].iso_n):
+            p = m.iso[e, i]
+            if m.page[p].guest == g:
+                m.page[p].hflags &= np.uint8(255 - H_ISOLATED - H_UNMAPPED)
+            else:
+                m.iso[e, kept] = p
+                kept += 1
+        m.cpu[e].iso_n = kept
+
+
+@kernel
+def _release(m: Machine, g: int) -> None:
+    # Every frame and slot of the guest's memory.
+    gs = m.guest[g]
+    for p in range(gs.page0, gs.page0 + gs.pages):
+        pg = m.page[p]
+        if pg.hstate == READING:
+            give_frame(m, g)
+            leave_swap(m, p)
+            pg.hstate = UNBACKED
+        else:
+            drop_page(m, p)
+        pg.hflags = np.uint8(0)
+
+
+@kernel
+def power_off(m: Machine, g: int, t: float) -> None:
+    """Switch a guest off at once: everything it had on the host comes free."""
+    gs = m.guest[g]
+    if gs.state == 0:
+        return
+    cancel(m, power_entity(m, g))
+    for k in range(gs.task0, gs.task0 + gs.tasks + 3):
+        if m.task[k].state != OFF and m.task[k].state != DONE:
+            detach(m, k, t)
+    for e in range(gs.cpu0, gs.cpu0 + gs.vcpus):
+        abandon(m, e)
+        cancel(m, e)
+        if m.cpu[e].state == CPU_QUEUED:
+            unqueue_cpu(m, e, t)
+        set_cpu(m, e, CPU_IDLE, 0, t)
+        m.cpu[e].task = NOBODY
+        m.cpu[e].tried = 0
+        m.cpu[e].fails = 0
+    _drop_isolated(m, g)
+    _zap_reads(m, g)
+    _zap_requests(m, g, t)
+    _release(m, g)
+    _charge_emulator(m, g, -1)
+    _empty_memory(m, g)
+    gs.free_pages = 0
+    gs.state = 0
+
+
+@kernel
+def kill_guest(m: Machine, g: int, t: float) -> None:
+    """Host OOM: the guest is ended, counted, and boots again; its work starts anew."""
+    gs = m.guest[g]
+    gs.host_kills += 1
+    m.host[0].oom_kills += 1
+    power_off(m, g, t)
+    for k in range(gs.task0, gs.task0 + gs.tasks):
+        if m.task[k].state != DONE:
+            rewind(m, k)
+    boot(m, g, t)
+
+
+@kernel
+def largest_guest(m: Machine, group: int) -> int:
+    """Return the guest with most resident memory in a cgroup's row, or on the host."""
+    best = NOBODY
+    for g in range(m.host[0].guests):
+        if m.guest[g].state == 0 or (group != NOBODY and group_of(m, g) != group):
+            continue
+        if best == NOBODY or m.guest[g].resident_pages > m.guest[best].resident_pages:
+            best = g
+    return best

@@ -1,0 +1,111 @@
+"""Pressure stall information of hosts and guests, as kernel/sched/psi.c defines it.
+
+threads = min(non-idle tasks, CPUs); some = min(stalled / threads, 1);
+full = (threads - min(working, threads)) / threads; averages over 10, 60 and 300 s are updated
+every 2 s with exponential weights.  A host's tasks are its vCPUs, the workers that read swap for
+them and its emulators; a guest's are its own, and it cannot see the host's faults.
+"""
+
+from math import exp
+
+import numpy as np
+
+from memsim.jit import kernel
+from memsim.machine import Machine
+from memsim.params import PSI_PERIOD_S
+from memsim.state import NOBODY
+
+_KEEP_10 = exp(-PSI_PERIOD_S / 10)
+_KEEP_60 = exp(-PSI_PERIOD_S / 60)
+_KEEP_300 = exp(-PSI_PERIOD_S / 300)
+
+
+@kernel
+def shares(stalled: int, working: int, cpus: int) -> tuple[float, float]:
+    """Return the shares of time (some, full) lost with so many tasks stalled and working."""
+    if stalled <= 0:
+        return 0.0, 0.0
+    threads = min(stalled + working, cpus)
+    some = min(stalled / threads, 1.0)
+    full = (threads - min(working, threads)) / threads
+    return some, full
+
+
+@kernel
+def settle_host(m: Machine, t: float) -> None:
+    """Bring the host's totals up to time t; call before its counts change."""
+    hs = m.host[0]
+    if hs.psi_stalled > 0:
+        some, full = shares(hs.psi_stalled, hs.psi_working, hs.cores)
+        hs.psi_some_s += some * (t - hs.psi_t)
+        hs.psi_full_s += full * (t - hs.psi_t)
+    hs.psi_t = t
+
+
+@kernel
+def settle_guest(m: Machine, g: int, t: float) -> None:
+    """Bring a guest's totals up to time t; call before its counts change."""
+    gs = m.guest[g]
+    if gs.psi_stalled > 0:
+        some, full = shares(gs.psi_stalled, gs.psi_working, gs.vcpus)
+        gs.psi_some_s += some * (t - gs.psi_t)
+        gs.psi_full_s += full * (t - gs.psi_t)
+    gs.psi_t = t
+
+
+@kernel
+def host_stall(m: Machine, change: int, t: float) -> None:
+    """Count one more (or less) context of the host that waits for memory."""
+    settle_host(m, t)
+    m.host[0].psi_stalled += change
+
+
+@kernel
+def host_work(m: Machine, change: int, t: float) -> None:
+    """Count one more (or less) working context of the host."""
+    settle_host(m, t)
+    m.host[0].psi_working += change
+
+
+@kernel
+def guest_stall(m: Machine, g: int, change: int, t: float) -> None:
+    """Count one more (or less) task of a guest that waits for the guest's own memory."""
+    if g == NOBODY:
+        return
+    settle_guest(m, g, t)
+    m.guest[g].psi_stalled += change
+
+
+@kernel
+def guest_work(m: Machine, g: int, change: int, t: float) -> None:
+    """Count one more (or less) running task of a guest."""
+    if g == NOBODY:
+        return
+    settle_guest(m, g, t)
+    m.guest[g].psi_working += change
+
+
+@kernel
+def _average(record: np.void) -> None:
+    some = (record.psi_some_s - record.psi_some_last) / PSI_PERIOD_S
+    full = (record.psi_full_s - record.psi_full_last) / PSI_PERIOD_S
+    record.psi_some_last = record.psi_some_s
+    record.psi_full_last = record.psi_full_s
+    record.psi_some_10 = some + (record.psi_some_10 - some) * _KEEP_10
+    record.psi_some_60 = some + (record.psi_some_60 - some) * _KEEP_60
+    record.psi_some_300 = some + (record.psi_some_300 - some) * _KEEP_300
+    record.psi_full_10 = full + (record.psi_full_10 - full) * _KEEP_10
+    record.psi_full_60 = full + (record.psi_full_60 - full) * _KEEP_60
+    record.psi_full_300 = full + (record.psi_full_300 - full) * _KEEP_300
+
+
+@kernel
+def average(m: Machine, t: float) -> None:
+    """Do the periodic update of all averages, every PSI_PERIOD_S."""
+    hs = m.host[0]
+    settle_host(m, t)
+    _average(hs)
+    for g in range(hs.guests):
+        if m.guest[g].state != 0:
+            settle_guest(m, g, t)
+            _average(m.guest[g])

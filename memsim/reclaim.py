@@ -1,0 +1,226 @@
+"""Host reclaim: second-chance lists, and the race protocol of hinting at every page.
+
+A reclaimer (kswapd, a limit's thread, or a vCPU that needs a frame) works in batches of three
+steps, each at a time of its own, so that guests may allocate and touch in between:
+
+1. check: take unreferenced pages off the inactive tail, still mapped;
+2. unmap them, under the lock that blocks faults on them;
+3. look again: discard if the hint is (still) set, keep if the page was used, else drop or write.
+"""
+
+import numpy as np
+
+from memsim.hinting import checks, is_free
+from memsim.host import give_frame, group_of, leave_swap, write_out
+from memsim.jit import kernel
+from memsim.lists import host_push, host_remove, host_row, inactive_is_low, lru_of
+from memsim.machine import Machine
+from memsim.state import (
+    CACHED,
+    H_DIRTY,
+    H_EVER,
+    H_ISOLATED,
+    H_PINNED,
+    H_REF,
+    H_UNMAPPED,
+    NOBODY,
+    RESIDENT,
+    SWAPPED,
+    UNBACKED,
+)
+
+IDLE, CHECKED, UNMAPPED = 0, 1, 2  # cpu.stage
+
+
+@kernel
+def _pages_on(m: Machine, lru: int) -> int:
+    row = host_row(m, lru, 0)
+    return m.lists[row].count + m.lists[row + 1].count
+
+
+@kernel
+def _choose_lru(m: Machine) -> int:
+    # All lists in proportion to their size, by smooth weighted turns.
+    best, total = 0, 0
+    for lru in range(m.host[0].groups + 1):
+        n = _pages_on(m, lru)
+        if n == 0:
+            m.group[lru].credit = 0
+            continue
+        m.group[lru].credit += n
+        total += n
+        if _pages_on(m, best) == 0 or m.group[lru].credit > m.group[best].credit:
+            best = lru
+    m.group[best].credit -= total
+    return best
+
+
+@kernel
+def _drop_code(m: Machine, e: int, lru: int) -> int:
+    # The emulators' own code is file-backed and goes first, unless it was used meanwhile.
+    hs = m.host[0]
+    if hs.cached_pages == 0:
+        return 0
+    for g in range(hs.guests):
+        gs = m.guest[g]
+        if gs.code_resident == 0 or lru_of(m, g) != lru:
+            continue
+        if gs.code_used:
+            gs.code_used = 0
+            continue
+        n = min(gs.code_resident, hs.batch)
+        gs.code_resident -= n
+        hs.cached_pages -= n
+        hs.free_pages += n
+        m.group[group_of(m, g)].usage -= n
+        m.cpu[e].freed += n
+        return n
+    return 0
+
+
+@kernel
+def _deactivate(m: Machine, lru: int) -> int:
+    hs = m.host[0]
+    inactive, active = m.lists[host_row(m, lru, 0)], m.lists[host_row(m, lru, 1)]
+    gib = _pages_on(m, lru) * hs.page_bytes / 1073741824.0
+    if not inactive_is_low(inactive.count, active.count, gib):
+        return 0
+    n = 0
+    while n < hs.batch and active.tail != NOBODY:
+        p = active.tail
+        host_remove(m, p)
+        m.page[p].hflags &= np.uint8(255 - H_REF)
+        host_push(m, lru, 0, p)
+        n += 1
+    return n
+
+
+@kernel
+def check(m: Machine, e: int, group: int) -> float:
+    """Step 1: isolate up to a batch of unreferenced pages; returns its CPU time [s].
+
+    `group` is a cgroup's row, or NOBODY for all lists in proportion to their size.
+    """
+    hs = m.host[0]
+    cpu = m.cpu[e]
+    cpu.freed = 0
+    cpu.wrote = 0
+    cpu.iso_n = 0
+    lru = group if group != NOBODY else _choose_lru(m)
+    dropped = _drop_code(m, e, lru)
+    if dropped > 0:
+        return dropped * hs.c_reclaim
+    moved = _deactivate(m, lru)
+    cost = moved * hs.c_scan
+    row = host_row(m, lru, 0)
+    for _ in range(hs.batch):
+        p = m.lists[row].tail
+        if p == NOBODY:
+            break
+        cost += hs.c_scan
+        if checks(m, p):
+            cost += hs.c_check
+        pg = m.page[p]
+        host_remove(m, p)
+        if pg.hflags & H_PINNED:
+            host_push(m, lru, 0, p)
+        elif pg.hflags & H_REF:
+            pg.hflags &= np.uint8(255 - H_REF)
+            host_push(m, lru, 1, p)
+        else:
+            pg.hflags |= np.uint8(H_ISOLATED)
+            m.iso[e, cpu.iso_n] = p
+            cpu.iso_n += 1
+    if cpu.iso_n > 0:
+        cpu.stage = CHECKED
+    return max(cost, hs.c_scan)
+
+
+@kernel
+def unmap(m: Machine, e: int) -> float:
+    """Step 2: unmap the isolated pages that were not used since; returns its CPU time [s]."""
+    cpu = m.cpu[e]
+    kept = 0
+    for i in range(cpu.iso_n):
+        p = m.iso[e, i]
+        pg = m.page[p]
+        if pg.hflags & (H_REF | H_PINNED):
+            _put_back(m, p)
+        else:
+            pg.hflags |= np.uint8(H_UNMAPPED)
+            m.iso[e, kept] = p
+            kept += 1
+    cost = cpu.iso_n * m.host[0].c_reclaim
+    cpu.iso_n = kept
+    cpu.stage = UNMAPPED
+    return cost
+
+
+@kernel
+def _put_back(m: Machine, p: int) -> None:
+    pg = m.page[p]
+    pg.hflags &= np.uint8(255 - H_ISOLATED - H_UNMAPPED)
+    host_push(m, lru_of(m, pg.guest), 1, p)
+
+
+@kernel
+def settle(m: Machine, e: int, t: float) -> float:
+    """Step 3: look again and discard, drop, write or keep; returns its CPU time [s].
+
+    `cpu.freed` and `cpu.wrote` then say what came of the batch.
+    """
+    hs = m.host[0]
+    cpu = m.cpu[e]
+    cost = 0.0
+    for i in range(cpu.iso_n):
+        p = m.iso[e, i]
+        pg = m.page[p]
+        g = pg.guest
+        pg.hflags &= np.uint8(255 - H_ISOLATED - H_UNMAPPED)
+        if is_free(m, p):
+            leave_swap(m, p)
+            pg.hstate = UNBACKED
+            pg.hflags = np.uint8(H_EVER)
+            give_frame(m, g)
+            m.guest[g].discarded += 1
+            cpu.freed += 1
+        elif pg.slot != NOBODY and (pg.hstate == CACHED or not pg.hflags & H_DIRTY):
+            pg.hstate = SWAPPED
+            pg.hflags = np.uint8(H_EVER)
+            m.guest[g].host_swapped_pages += 1
+            give_frame(m, g)
+            cpu.freed += 1
+        elif write_out(m, p, t):
+            if pg.hstate == SWAPPED:  # compressed, at once
+                cpu.freed += 1
+                cost += hs.c_zram
+            else:
+                cpu.wrote += 1
+        else:
+            pg.hstate = RESIDENT
+            pg.hflags |= np.uint8(H_DIRTY)
+            _put_back(m, p)
+    cpu.iso_n = 0
+    cpu.stage = IDLE
+    return cost
+
+
+@kernel
+def step(m: Machine, e: int, group: int, t: float) -> float:
+    """Do the next step of a reclaimer's batch at time t; returns its CPU time [s]."""
+    stage = m.cpu[e].stage
+    if stage == CHECKED:
+        return unmap(m, e)
+    if stage == UNMAPPED:
+        return settle(m, e, t)
+    return check(m, e, group)
+
+
+@kernel
+def abandon(m: Machine, e: int) -> None:
+    """Put back what a reclaimer holds, because its guest is gone."""
+    cpu = m.cpu[e]
+    for i in range(cpu.iso_n):
+        _put_back(m, m.iso[e, i])
+    cpu.iso_n = 0
+    cpu.stage = IDLE

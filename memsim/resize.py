@@ -1,0 +1,176 @@
+"""Resizing: the balloon, and the talk's free-memory target (model section 8).
+
+Both take a target in pages.  The balloon allocates pages wherever they are and gives their frames
+to the host, at the price of guest CPU.  A free-memory target only raises the watermarks up to
+which the guest's kswapd reclaims: the freed pages stay in the allocator, any burst may use them,
+and the host gains them through hinting.
+"""
+
+from math import ceil
+
+import numpy as np
+
+from memsim.cpu import wake
+from memsim.guest import give_page, pop_page, wake_kswapd
+from memsim.host import drop_page
+from memsim.jit import kernel
+from memsim.lists import guest_push, guest_row
+from memsim.machine import Machine
+from memsim.params import BALLOON_BATCH, OUT_OF_PUFF_S
+from memsim.shrink import shrink
+from memsim.state import (
+    BALLOON,
+    BALLOONER,
+    G_HINT,
+    IN_BALLOON,
+    NOBODY,
+    RESIDENT,
+    TIMER,
+    UNBACKED,
+)
+
+NONE, BALLOONS, FREE_TARGET_2011, FREE_TARGET = range(4)  # memsim.spec.Resize
+MAX_SCALE_FACTOR = 1000  # of watermark_scale_factor: 10 % of memory
+
+
+@kernel
+def ballooner(m: Machine, g: int) -> int:
+    """Return the guest's balloon task."""
+    return m.guest[g].task0 + m.guest[g].tasks + BALLOONER - 1
+
+
+@kernel
+def _raise_watermarks(m: Machine, g: int) -> None:
+    gs = m.guest[g]
+    extra = gs.pages - gs.target_pages
+    managed = gs.pages - gs.kernel_size
+    if gs.resize == FREE_TARGET_2011:
+        gs.wm_target_low = gs.wm_low + extra
+        gs.wm_target_high = gs.wm_high + extra
+        return
+    factor = min(MAX_SCALE_FACTOR, int(ceil(1e4 * extra / (2.0 * managed))))
+    distance = managed * factor // 10000
+    gs.wm_target_low = max(gs.wm_low, gs.wm_min + distance)
+    gs.wm_target_high = max(gs.wm_high, gs.wm_min + 2 * distance)
+
+
+@kernel
+def set_target(m: Machine, g: int, pages: int, t: float) -> None:
+    """Ask a guest to have a size; it follows later, partly or never."""
+    gs = m.guest[g]
+    if gs.resize == NONE or gs.state == 0:
+        return
+    pages = min(max(pages, 1), gs.pages)
+    if pages == gs.target_pages:
+        return
+    gs.target_pages = pages
+    gs.resize_at = t + gs.resize_delay_s
+    if gs.stuck:
+        return
+    if gs.resize == BALLOONS:
+        k = ballooner(m, g)
+        if m.task[k].state == TIMER:
+            m.task[k].clock = t
+            wake(m, k, t)
+        return
+    gs.hypercalls += 1
+    _raise_watermarks(m, g)
+    if gs.free_pages < gs.wm_target_high:
+        wake_kswapd(m, g, t)
+
+
+@kernel
+def taken(m: Machine, g: int) -> int:
+    """Pages that resizing keeps from the guest's use."""
+    gs = m.guest[g]
+    if gs.resize == BALLOONS or gs.target_pages == NOBODY:
+        return gs.balloon_pages
+    return min(gs.pages - gs.target_pages, max(0, gs.free_pages - gs.wm_high))
+
+
+@kernel
+def _inflate(m: Machine, g: int, most: int) -> tuple[float, int]:
+    # One message's worth of pages out of the free lists; their content is lost without I/O.
+    hs = m.host[0]
+    gs = m.guest[g]
+    cost = 0.0
+    n = 0
+    while n < most and gs.free_pages > gs.wm_min:
+        p = pop_page(m, g)
+        if p == NOBODY:
+            break
+        pg = m.page[p]
+        pg.gstate = BALLOON
+        pg.gflags &= np.uint8(255 - G_HINT)
+        guest_push(m, g, IN_BALLOON, p)
+        gs.balloon_pages += 1
+        cost += hs.c_inflate + (hs.c_dontneed if pg.hstate == RESIDENT else 0.0)
+        if pg.hstate != UNBACKED:
+            drop_page(m, p)
+        n += 1
+    gs.inflated += n
+    return cost, n
+
+
+@kernel
+def deflate(m: Machine, g: int, most: int) -> int:
+    """Give pages of the balloon back to the guest; returns how many."""
+    n = 0
+    while n < most:
+        p = m.lists[guest_row(g, IN_BALLOON)].head
+        if p == NOBODY:
+            break
+        give_page(m, p)
+        n += 1
+    m.guest[g].deflated += n
+    return n
+
+
+@kernel
+def batch_pages(m: Machine) -> int:
+    """Pages in one message of the balloon."""
+    return max(1, int(BALLOON_BATCH / m.host[0].sub))
+
+
+@kernel
+def deflate_on_oom(m: Machine, g: int) -> bool:
+    """Let the OOM notifier free a batch of the balloon, if the driver has that feature."""
+    gs = m.guest[g]
+    if gs.resize != BALLOONS or not gs.deflate_on_oom or gs.balloon_pages == 0:
+        return False
+    deflate(m, g, batch_pages(m))
+    return True
+
+
+@kernel
+def balloon_step(m: Machine, g: int, t: float) -> tuple[float, float]:
+    """Do the next batch of the balloon's work.
+
+    Returns:
+        (CPU seconds, time to look again): the second is 0 for at once, negative for never.
+    """
+    hs = m.host[0]
+    gs = m.guest[g]
+    if gs.stuck or gs.target_pages == NOBODY:
+        return 0.0, -1.0
+    if t < gs.resize_at:
+        return 0.0, gs.resize_at
+    change = gs.pages - gs.target_pages - gs.balloon_pages
+    if change == 0:
+        return 0.0, -1.0
+    n = min(abs(change), batch_pages(m))
+    if change < 0:
+        n = deflate(m, g, n)
+        gs.hypercalls += 1
+        gs.resize_s += n * hs.c_deflate
+        return n * hs.c_deflate, 0.0
+    cost, n = _inflate(m, g, n)
+    if gs.free_pages < gs.wm_target_low:
+        wake_kswapd(m, g, t)
+    if n > 0:
+        gs.hypercalls += 1
+        gs.resize_s += cost
+        return cost, 0.0
+    cost, freed, _ = shrink(m, g, t)
+    gs.resize_s += cost
+    return cost, 0.0 if freed > 0 else t + OUT_OF_PUFF_S

@@ -1,0 +1,149 @@
+"""Ends and new beginnings: tasks that the OOM killer ends, and what becomes of their time."""
+
+from memsim.account import HOST_SWAP
+from memsim.cpu import make_runnable, sleep_until, stop_stall, take_off
+from memsim.events import cancel, task_entity
+from memsim.guest import unmap_page
+from memsim.jit import kernel
+from memsim.machine import Machine
+from memsim.pressure import guest_work, host_work
+from memsim.reclaim import abandon
+from memsim.state import (
+    CPU_IDLE,
+    DONE,
+    FREE_VCPU,
+    NOBODY,
+    OFF,
+    ON_FRAME,
+    ON_IO,
+    RUNNABLE,
+    RUNNING,
+)
+from memsim.touch import REPEAT, enter_phase
+from memsim.waits import book_time, book_waiters, set_cpu
+
+
+@kernel
+def leave_request(m: Machine, k: int, t: float) -> None:
+    """Let a task no longer wait for its request, its time booked up to t."""
+    tk = m.task[k]
+    book_waiters(m, tk.request, t)
+    m.request[tk.request].waiters -= 1
+    tk.request = NOBODY
+    if tk.async_cpu != NOBODY:
+        m.cpu[tk.async_cpu].asyncs -= 1
+        tk.async_cpu = NOBODY
+    if tk.clock < t:
+        book_time(m, k, HOST_SWAP, t - tk.clock)
+        tk.clock = t
+
+
+@kernel
+def stop_running(m: Machine, k: int, t: float) -> None:
+    """End the count of a task as working, in its guest and on the host."""
+    guest_work(m, m.task[k].guest, -1, t)
+    host_work(m, -1, t)
+
+
+@kernel
+def start_running(m: Machine, k: int, t: float) -> None:
+    """Begin to count a task as working."""
+    guest_work(m, m.task[k].guest, 1, t)
+    host_work(m, 1, t)
+
+
+@kernel
+def detach(m: Machine, k: int, t: float) -> None:
+    """Take a task out of whatever it does or waits for; it is OFF then."""
+    tk = m.task[k]
+    reclaiming = tk.stalls != 0
+    stop_stall(m, k, t)
+    cancel(m, task_entity(m, k))
+    if tk.state == RUNNABLE:
+        take_off(m, k, t)
+    elif tk.state == ON_IO:
+        leave_request(m, k, t)
+    elif tk.state == ON_FRAME:
+        book_time(m, k, tk.wait_cls, t - tk.clock)
+        tk.clock = max(tk.clock, t)
+    elif tk.state == RUNNING and not reclaiming:
+        stop_running(m, k, t)
+    if tk.state == ON_FRAME:
+        m.host[0].frame_waiters -= 1
+    e = tk.cpu
+    if e != NOBODY:
+        cancel(m, e)
+        abandon(m, e)
+        set_cpu(m, e, CPU_IDLE, 0, t)
+        m.cpu[e].task = NOBODY
+    tk.cpu = NOBODY
+    tk.wait = FREE_VCPU
+    tk.pending = 0
+    tk.state = OFF
+
+
+@kernel
+def rewind(m: Machine, k: int) -> None:
+    """Set a script back to its beginning, an endless one to that of its outermost repeat."""
+    tk = m.task[k]
+    begin = tk.phase0
+    for i in range(tk.phase0, tk.phase0 + tk.phases):
+        ph = m.phase[i]
+        ph.taken = 0
+        if ph.op == REPEAT and ph.outer and tk.phase >= tk.phase0 + ph.jump:
+            begin = tk.phase0 + ph.jump
+    tk.redo_s += tk.lap_s
+    tk.lap_s = 0.0
+    tk.restarts += 1
+    enter_phase(m, k, begin)
+
+
+@kernel
+def go_again(m: Machine, k: int, t: float) -> None:
+    """Let a detached task run from where its script stands."""
+    tk = m.task[k]
+    if tk.clock > t:  # it had run ahead
+        sleep_until(m, k, tk.clock)
+    else:
+        tk.vr = max(tk.vr, m.guest[tk.guest].min_vr)
+        make_runnable(m, k, t)
+
+
+@kernel
+def _owned_anon(m: Machine, g: int, k: int) -> int:
+    gs = m.guest[g]
+    n = 0
+    for i in range(gs.region0, gs.region0 + gs.regions):
+        rg = m.region[i]
+        if rg.kind != 0 or rg.owner != k:
+            continue
+        for v in range(rg.vpage0, rg.vpage0 + rg.pages):
+            if m.vpage[v].page >= 0:
+                n += 1
+    return n
+
+
+@kernel
+def kill_largest(m: Machine, g: int, t: float) -> bool:
+    """OOM killer: end the task with most memory and start it anew; False if none has any."""
+    gs = m.guest[g]
+    worst, most = NOBODY, 0
+    for k in range(gs.task0, gs.task0 + gs.tasks):
+        if m.task[k].state in (OFF, DONE):
+            continue
+        n = _owned_anon(m, g, k)
+        if n > most:
+            worst, most = k, n
+    if worst == NOBODY:
+        return False
+    gs.oom_kills += 1
+    detach(m, worst, t)
+    for i in range(gs.region0, gs.region0 + gs.regions):
+        rg = m.region[i]
+        if rg.kind == 0 and rg.owner == worst:
+            rg.held = 0
+            for v in range(rg.vpage0, rg.vpage0 + rg.pages):
+                unmap_page(m, g, v)
+    rewind(m, worst)
+    go_again(m, worst, t)
+    return True

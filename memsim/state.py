@@ -1,0 +1,517 @@
+"""The state of one host: flat arrays of records, and what their fields mean.
+
+Pages of all guests share one index space per host, tasks, vCPUs and tables likewise; a guest's
+record says where its part begins.  Few records rather than many arrays: compile time grows with
+their number, and a touch should cost one cache line a level.
+"""
+
+import numpy as np
+
+NOBODY = -1  # no page, task, request or slot; test before use as an index
+
+# vpage.page: where a virtual page is, if not a page index
+NEVER = -1  # nothing there yet
+EVICTED = -2  # a file page that was cached before; `age` is its shadow entry
+SWAPPED_BASE = -16  # guest swap: slot = SWAPPED_BASE - value
+
+# page.gstate: what the guest kernel uses a page for
+FREE, ANON, FILE, KERNEL, BALLOON = range(5)
+
+# page.gflags
+G_REF = 1  # guest bit: set by user touches, cleared by the guest's scan
+G_DIRTY = 2
+G_SEEN = 4  # PG_referenced: used once by read/write since the last look
+G_HINT = 8  # the bit of the hinting bitmap
+G_FILL = 16  # allocated, its first fill (kernel context) still to come
+G_IO = 32  # the guest reads into it: locked, off the lists, `gprev` is the request
+G_BACK = 64  # the guest writes it out
+G_SLOW = G_HINT | G_FILL | G_IO  # a touch must not take the fast path
+
+# page.glist: 0 none, else 1 + the guest list; page.hlist: 0 none, else 1 + (0 inactive, 1 active)
+
+# page.hstate: what the host has of a page; resident is the only fast one
+UNBACKED, RESIDENT, CACHED, WRITING, READING, SWAPPED = range(6)
+
+# page.hflags
+H_REF = 1  # host bit: set by any access
+H_DIRTY = 2  # differs from its slot
+H_ISOLATED = 4  # a reclaimer holds it, off the lists
+H_UNMAPPED = 8  # ... and has unmapped it: touches wait for the lock
+H_PINNED = 16  # under DMA
+H_EVER = 32  # was backed before: a fresh fault is a repeated one
+
+page_dtype = np.dtype(
+    [
+        ("gnext", "i4"),  # guest list (free or LRU), page index
+        ("gprev", "i4"),
+        ("vpn", "i4"),  # virtual page that owns it, host-wide index
+        ("hnext", "i4"),  # host LRU; while READING or WRITING hprev is the request
+        ("hprev", "i4"),
+        ("slot", "i4"),  # host swap slot
+        ("guest", "u2"),  # guest slot
+        ("gstate", "u1"),
+        ("gflags", "u1"),
+        ("glist", "u1"),
+        ("hstate", "u1"),
+        ("hflags", "u1"),
+        ("hlist", "u1"),
+    ]
+)
+
+vpage_dtype = np.dtype([("page", "i4"), ("age", "u4")])  # age: eviction clock of the guest
+
+block_dtype = np.dtype(  # 2 MiB of guest-physical memory
+    [("free", "i4"), ("pages", "i4"), ("first", "i4"), ("next", "i4"), ("prev", "i4")]
+)
+
+list_dtype = np.dtype([("head", "i4"), ("tail", "i4"), ("count", "i8")])
+# Rows of `lists`: six a guest, in this order, then two a cgroup (inactive, active).
+INACTIVE_ANON, ACTIVE_ANON, INACTIVE_FILE, ACTIVE_FILE, ORDER_0, IN_BALLOON = range(6)
+GUEST_LISTS = 6
+
+host_dtype = np.dtype(
+    [
+        # dimensions
+        ("guests", "i4"),
+        ("tasks", "i4"),
+        ("cpus", "i4"),
+        ("pages", "i8"),
+        ("groups", "i4"),  # cgroups, guests' own ones included
+        ("requests", "i4"),
+        ("devices", "i4"),
+        ("entries", "i4"),
+        ("block_pages", "i4"),
+        # fixed
+        ("sub", "f8"),  # small pages in a page
+        ("page_bytes", "i8"),
+        ("ram_pages", "i8"),
+        ("reserved_pages", "i8"),
+        ("swap_pages", "i8"),
+        ("swap_device", "i4"),
+        ("seed", "u8"),
+        ("tick_s", "f8"),
+        ("batch", "i8"),  # pages in a reclaim batch
+        ("global_lru", "u1"),
+        ("ept_dirty", "u1"),
+        ("ra_virtual", "u1"),
+        ("ra_pages", "i4"),
+        ("file_ra", "i4"),
+        ("min_pages", "i8"),
+        ("low_pages", "i8"),
+        ("high_pages", "i8"),
+        # CPU cost of one page of this host [s]
+        ("c_ept", "f8"),
+        ("c_gfault", "f8"),
+        ("c_dontneed", "f8"),
+        ("c_inflate", "f8"),
+        ("c_deflate", "f8"),
+        ("c_reclaim", "f8"),
+        ("c_scan", "f8"),
+        ("c_check", "f8"),
+        ("c_greclaim", "f8"),
+        ("c_gscan", "f8"),
+        ("c_free", "f8"),
+        ("c_map", "f8"),
+        ("c_zram", "f8"),
+        # time and order
+        ("time_s", "f8"),
+        ("events", "u8"),  # host's own event number
+        ("heap_n", "i4"),
+        ("error", "i4"),
+        # CPU
+        ("cores", "i4"),
+        ("cores_used", "i4"),
+        ("runq_n", "i4"),
+        ("min_vr", "f8"),
+        ("mix_t", "f8"),
+        ("unsnapped", "i4"),  # runnable tasks whose wait is not classed yet
+        # memory
+        ("free_pages", "i8"),
+        ("cached_pages", "i8"),
+        ("swap_used_pages", "i8"),
+        ("zram_stored", "i8"),
+        ("zram_pages", "i8"),
+        ("zram_ratio", "f8"),
+        ("slot_next", "i8"),
+        ("writing_pages", "i8"),
+        ("page_waiters", "i4"),
+        ("requests_used", "i4"),
+        ("request_next", "i4"),
+        ("frame_waiters", "i4"),
+        # counters
+        ("swap_in_pages", "i8"),
+        ("swap_out_pages", "i8"),
+        ("oom_kills", "i8"),
+        ("kswapd_s", "f8"),
+        ("direct_reclaims", "i8"),
+        ("io_busy_s", "f8"),
+        # pressure
+        ("psi_t", "f8"),
+        ("psi_stalled", "i4"),
+        ("psi_working", "i4"),
+        ("psi_some_s", "f8"),
+        ("psi_full_s", "f8"),
+        ("psi_some_last", "f8"),
+        ("psi_full_last", "f8"),
+        ("psi_some_10", "f8"),
+        ("psi_some_60", "f8"),
+        ("psi_some_300", "f8"),
+        ("psi_full_10", "f8"),
+        ("psi_full_60", "f8"),
+        ("psi_full_300", "f8"),
+        # timeline
+        ("entry", "i4"),
+        ("entry_t", "f8"),
+        ("marks", "i4"),
+        ("marked", "u1"),  # advance stopped at a mark
+    ]
+)
+
+_STATS = [
+    ("free", "i8"),
+    ("total", "i8"),
+    ("available", "i8"),
+    ("disk_caches", "i8"),
+    ("swap_in", "i8"),
+    ("swap_out", "i8"),
+    ("major", "i8"),
+    ("minor", "i8"),
+]
+
+guest_dtype = np.dtype(
+    [
+        ("state", "u1"),  # 0 absent, 1 booting, 2 running
+        ("guest_id", "i8"),
+        ("pages", "i8"),  # maximum size
+        ("min_pages", "i8"),
+        ("target_pages", "i8"),
+        ("taken_pages", "i8"),
+        ("balloon_pages", "i8"),
+        ("free_pages", "i8"),
+        ("anon_pages", "i8"),
+        ("file_pages", "i8"),
+        ("dirty_pages", "i8"),
+        ("writeback_pages", "i8"),
+        ("kernel_pages", "i8"),
+        ("available_pages", "i8"),
+        ("swap_used_pages", "i8"),
+        ("resident_pages", "i8"),
+        ("host_swapped_pages", "i8"),
+        ("emulator_resident_pages", "i8"),
+        # layout
+        ("page0", "i8"),
+        ("block0", "i4"),
+        ("blocks", "i4"),
+        ("vpage0", "i8"),
+        ("vpages", "i8"),
+        ("region0", "i4"),
+        ("regions", "i4"),
+        ("task0", "i4"),
+        ("tasks", "i4"),  # the script's; the kernel's KSWAPD, BALLOON, STATS follow
+        ("cpu0", "i4"),
+        ("vcpus", "i4"),
+        ("gslot0", "i8"),
+        ("gslots", "i8"),
+        ("event0", "i4"),
+        ("curve0", "i4"),
+        # fixed
+        ("cgroup", "i4"),
+        ("disk", "i4"),
+        ("sector0", "i8"),  # where its image begins on the disk [pages]
+        ("cpu_weight", "i4"),
+        ("hinting", "u1"),
+        ("async_mode", "u1"),
+        ("resize", "u1"),
+        ("deflate_on_oom", "u1"),
+        ("stuck", "u1"),
+        ("lru_exact", "u1"),
+        ("start", "u1"),
+        ("resize_delay_s", "f8"),
+        ("start_s", "f8"),
+        ("stop_s", "f8"),
+        ("boot_s", "f8"),
+        ("stats_period_s", "f8"),
+        ("kernel_size", "i8"),
+        ("emulator_pages", "i8"),
+        ("code_pages", "i8"),
+        ("code_resident", "i8"),
+        ("code_used", "u1"),
+        ("wm_min", "i8"),
+        ("wm_low", "i8"),
+        ("wm_high", "i8"),
+        ("wm_target_low", "i8"),  # raised by a free-memory target, else as wm_low, wm_high
+        ("wm_target_high", "i8"),
+        # free memory and reclaim
+        ("block_head", "i4"),  # wholly free blocks, most recently completed first
+        ("scan_credit", "i8"),
+        ("age", "u4"),  # evictions and activations of file pages: the workingset clock
+        ("gslot_next", "i8"),
+        ("flush_hand", "i8"),
+        ("reclaim_fails", "i4"),
+        ("kswapd_fails", "i4"),
+        ("resize_at", "f8"),
+        # CPU
+        ("runnable", "i4"),
+        ("queued", "i4"),  # vCPUs that wait for a core
+        ("snapped", "i4"),  # tasks whose wait is being classed
+        ("mix_t", "f8"),
+        ("min_vr", "f8"),
+        ("events", "u8"),
+        # counters
+        ("host_swap_in", "i8"),
+        ("host_swap_out", "i8"),
+        ("host_major", "i8"),
+        ("host_fresh", "i8"),
+        ("discarded", "i8"),
+        ("guest_swap_in", "i8"),
+        ("guest_swap_out", "i8"),
+        ("guest_major", "i8"),
+        ("guest_minor", "i8"),
+        ("refaults", "i8"),
+        ("disk_read", "i8"),
+        ("disk_written", "i8"),
+        ("oom_kills", "i8"),
+        ("host_kills", "i8"),
+        ("hypercalls", "i8"),
+        ("resize_s", "f8"),
+        ("inflated", "i8"),
+        ("deflated", "i8"),
+        ("alloc_stalls", "i8"),
+        ("touches", "i8"),
+        # pressure
+        ("psi_t", "f8"),
+        ("psi_stalled", "i4"),
+        ("psi_working", "i4"),
+        ("psi_some_s", "f8"),
+        ("psi_full_s", "f8"),
+        ("psi_some_last", "f8"),
+        ("psi_full_last", "f8"),
+        ("psi_some_10", "f8"),
+        ("psi_some_60", "f8"),
+        ("psi_some_300", "f8"),
+        ("psi_full_10", "f8"),
+        ("psi_full_60", "f8"),
+        ("psi_full_300", "f8"),
+        ("stats_time_s", "f8"),
+    ]
+    + [("stats_" + name, kind) for name, kind in _STATS]
+)
+
+# task.state
+OFF, RUNNABLE, RUNNING, TIMER, ON_IO, ON_FRAME, ON_EVENT, DONE = range(8)
+
+# task.wait: what a stopped task occupies while it waits
+FREE_VCPU, BLOCKS_VCPU, HALTS_VCPU = range(3)
+
+task_dtype = np.dtype(
+    [
+        ("state", "u1"),
+        ("kind", "u1"),  # 0 script, else KSWAPD, BALLOONER, STATS
+        ("guest", "i4"),
+        ("cpu", "i4"),  # vCPU it runs on, blocks or halts
+        ("stalls", "u1"),  # how it counts in PSI: 0 not, 1 host's, 2 guest's
+        ("phase0", "i4"),
+        ("phases", "i4"),
+        ("phase", "i4"),
+        ("weight", "i4"),
+        ("vr", "f8"),
+        ("clock", "f8"),  # all its time up to here is booked
+        ("snapped", "u1"),  # its row of snapshots is valid since `clock`
+        ("wait", "u1"),
+        ("request", "i4"),
+        ("page", "i4"),  # host page it waits for
+        ("wait_cls", "u1"),  # ON_FRAME: class of the wait
+        ("async_cpu", "i4"),  # vCPU whose asynchronous fault it waits for
+        ("wake_s", "f8"),
+        # the script
+        ("pending", "u1"),  # an access is under way
+        ("cur", "i4"),  # ... to this virtual page
+        ("store", "u1"),
+        ("charged", "u1"),  # its major fault was counted
+        ("cost", "f8"),  # nominal CPU left of the access
+        ("phase_t", "f8"),
+        ("phase_n", "i8"),  # accesses or arrivals of this phase so far
+        ("left_s", "f8"),  # COMPUTE: CPU left
+        ("next_s", "f8"),  # next arrival, or next look of FOLLOW
+        ("arrival", "u8"),
+        ("sub", "i4"),  # accesses done of this arrival
+        ("draws", "u8"),
+        ("cursor", "i8"),
+        ("page_key", "u8"),
+        ("store_key", "u8"),
+        ("gap_key", "u8"),
+        # results
+        ("done", "i8"),
+        ("arrivals", "i8"),
+        ("served", "i8"),
+        ("dropped", "i8"),
+        ("latency_s", "f8"),
+        ("nominal_s", "f8"),
+        ("redo_s", "f8"),  # nominal work to be done again
+        ("lap_s", "f8"),  # nominal work since the start or the outermost repeat
+        ("restarts", "i8"),
+        ("started_s", "f8"),
+        ("finished_s", "f8"),
+    ]
+)
+
+KSWAPD, BALLOONER, STATS = 1, 2, 3  # task.kind, and order behind the script's tasks
+KERNEL_TASKS = 3
+
+# cpu.state; entities that need a core: vCPUs first, then the host's own threads
+CPU_IDLE, CPU_QUEUED, CPU_RUNNING, CPU_BLOCKED, CPU_HALTED = range(5)
+
+cpu_dtype = np.dtype(
+    [
+        ("state", "u1"),
+        ("cls", "u1"),  # account class of what it does
+        ("why", "u1"),  # what follows when the slice ends
+        ("guest", "i4"),  # NOBODY: a host thread
+        ("task", "i4"),
+        ("group", "i4"),  # host thread: cgroup it reclaims from, NOBODY: all
+        ("weight", "i4"),
+        ("vr", "f8"),
+        ("since", "f8"),
+        ("used", "f8"),
+        ("runq", "i4"),  # the run queue lives in this column
+        ("place", "i4"),  # place in the run queue
+        ("stage", "u1"),  # of a reclaim batch
+        ("iso_n", "i4"),
+        ("lru", "i4"),
+        ("asyncs", "i4"),  # outstanding asynchronous faults
+        ("run", "u1"),  # a host thread has work
+        ("freed", "i4"),
+        ("wrote", "i4"),
+        ("fails", "i4"),
+        ("tried", "u1"),  # a batch was done and no frame came of it yet
+    ]
+)
+
+group_dtype = np.dtype(  # row 0: all without a limit under a global LRU; row c + 1: cgroup c
+    [
+        ("usage", "i8"),
+        ("max", "i8"),  # NOBODY: no limit
+        ("credit", "i8"),  # turn-taking of reclaim, in proportion to size
+        ("own", "u1"),  # has lists of its own
+    ]
+)
+
+device_dtype = np.dtype(
+    [
+        ("kind", "u1"),
+        ("latency_s", "f8"),
+        ("near_s", "f8"),
+        ("bytes_per_s", "f8"),
+        ("parallel", "i4"),
+        ("busy", "i4"),
+        ("head", "i8"),  # sector after the last one served [pages]
+        ("bus_s", "f8"),  # the transfer path is taken until then
+        ("mix_t", "f8"),
+        ("read_head", "i4"),
+        ("read_tail", "i4"),
+        ("write_head", "i4"),
+        ("write_tail", "i4"),
+        ("starved", "i4"),
+        ("waiting", "i4"),
+        ("last_cls", "u1"),
+        ("busy_s", "f8"),
+        ("sectors", "i8"),
+    ]
+)
+
+# request.kind
+SWAP_READ, SWAP_WRITE, DISK_READ, DISK_WRITE, CODE_READ = range(5)
+# request.state
+R_FREE, R_EMULATOR, R_QUEUED, R_SERVED, R_FRAME, R_PAGE, R_CODE = range(7)
+
+request_dtype = np.dtype(
+    [
+        ("state", "u1"),
+        ("kind", "u1"),
+        ("cls", "u1"),  # class of its service
+        ("over", "u1"),  # class of service beyond what an idle device would take
+        ("swap", "u1"),  # guest's own swap
+        ("device", "i4"),
+        ("guest", "i4"),
+        ("sector", "i8"),
+        ("count", "i4"),  # pages
+        ("head", "i4"),  # DISK_*: first virtual page or guest slot; SWAP_READ: chain (hnext)
+        ("cursor", "i4"),  # pages that the emulator has made resident so far
+        ("parent", "i4"),  # R_PAGE: the read it waits for; CODE_READ: who waits for it
+        ("next", "i4"),
+        ("ops", "f8"),  # positionings left
+        ("bytes", "f8"),  # left
+        ("share_bytes", "f8"),
+        ("nominal_s", "f8"),  # left of the unloaded device time
+        ("from_s", "f8"),  # begin of the share in service
+        ("zapped", "u1"),  # its guest is gone
+        ("waiters", "i4"),  # tasks
+    ]
+)
+
+phase_dtype = np.dtype(
+    [
+        ("op", "u1"),
+        ("pattern", "u1"),
+        ("kernel", "u1"),
+        ("region", "i4"),  # host-wide
+        ("write", "f8"),
+        ("count", "i8"),
+        ("seconds", "f8"),
+        ("cost_s", "f8"),
+        ("rate", "f8"),
+        ("per_arrival", "i4"),
+        ("backlog_s", "f8"),
+        ("size", "i4"),
+        ("rate_curve", "i4"),
+        ("interval_s", "f8"),
+        ("jump", "i4"),
+        ("event", "i4"),
+        ("alias", "i8"),  # first row of its table of popularity
+        ("blocks", "i4"),
+        ("stream", "i8"),
+        ("stream_n", "i8"),
+        ("taken", "i8"),  # REPEAT: jumps so far
+        ("place", "i8"),  # LOOP, STREAM: where the pattern goes on
+        ("outer", "u1"),  # REPEAT without end, not inside another
+    ]
+)
+
+region_dtype = np.dtype(
+    [
+        ("kind", "u1"),
+        ("guest", "i4"),
+        ("vpage0", "i8"),
+        ("pages", "i8"),
+        ("block_pages", "i4"),
+        ("owner", "i4"),  # task that loses it when it is killed
+        ("sector", "i8"),
+        ("held", "i8"),  # FOLLOW: pages in use
+    ]
+)
+
+curve_dtype = np.dtype([("first", "i8"), ("points", "i8"), ("at", "i8")])
+event_dtype = np.dtype([("when", "f8"), ("tie", "u8"), ("heap", "i4"), ("pos", "i4")])
+signal_dtype = np.dtype([("count", "i8")])
+entry_dtype = np.dtype(
+    [
+        ("act", "u1"),
+        ("at_s", "f8"),
+        ("after_s", "f8"),
+        ("guest", "i4"),
+        ("index", "i4"),
+        ("value", "f8"),
+    ]
+)
+alias_dtype = np.dtype([("keep", "u4"), ("other", "i4")])
+point_dtype = np.dtype([("t", "f8"), ("v", "f8")])
+
+
+# Rows of `book`: accounts of tasks, then their snapshots, then integrals of who holds what
+# (host cores, then guests' vCPUs, then devices), then counts of holders, in the same order, then
+# each guest's last look at the host's integrals.
+
+
+def book_rows(tasks: int, guests: int, devices: int) -> int:
+    """Return how many rows of `book` a host needs."""
+    return 2 * tasks + 2 * (1 + guests + devices) + guests

@@ -1,0 +1,447 @@
+"""The order of it all: what happens next on a host, and what that leads to.
+
+Events are taken in global time order.  Each is one of: a slice of a vCPU or host thread ends; a
+task's timer; a request's share is served or its emulator goes on; the periodic tick; the
+timeline; a guest's power switch.  After each, free cores are given to who waits for them.
+"""
+
+from memsim import access as slow
+from memsim import script
+from memsim.account import GUEST_RECLAIM, HOST_RECLAIM, KSWAPD, NOMINAL
+from memsim.cpu import (
+    begin_run,
+    first_thread,
+    make_runnable,
+    next_cpu,
+    next_task,
+    queue_cpu,
+    sleep_until,
+    start_stall,
+    stop_stall,
+    stop_vcpu,
+    unqueue_cpu,
+    wake,
+)
+from memsim.disk import free_request
+from memsim.emulator import finish, go_on, retry_frames, share_done
+from memsim.events import pop, schedule, tick_entity
+from memsim.host import group_of, over_limit
+from memsim.jit import kernel
+from memsim.kernel_tasks import kernel_step
+from memsim.machine import Machine
+from memsim.params import PSI_PERIOD_S, SCAN_ROUNDS, SLICE_S
+from memsim.power import boot, booted, kill_guest, largest_guest, power_off
+from memsim.pressure import average
+from memsim.reclaim import IDLE as NO_BATCH
+from memsim.reclaim import step as reclaim_step
+from memsim.restart import leave_request, start_running, stop_running
+from memsim.state import (
+    CPU_HALTED,
+    CPU_IDLE,
+    CPU_RUNNING,
+    DISK_WRITE,
+    FREE_VCPU,
+    NOBODY,
+    ON_FRAME,
+    ON_IO,
+    R_CODE,
+    R_EMULATOR,
+    R_FRAME,
+    R_PAGE,
+    R_SERVED,
+    RUNNABLE,
+    RUNNING,
+    TIMER,
+)
+from memsim.timeline import turn
+from memsim.touch import FOLLOW, PAUSE, SHARED, SLICE, is_open, run, served
+from memsim.waits import begin_cpu_wait, book_time, set_cpu
+from memsim.writeback import flush
+
+# cpu.why: what follows when the slice in progress ends.
+GOES_ON, SLEEPS, THREAD = range(3)
+# What became of a task's shared operation.
+LEFT, GO_ON, BURNT = range(3)
+
+
+@kernel
+def _slice_to(m: Machine, e: int, end: float, cls: int, why: int, t: float) -> None:
+    # Let a vCPU or thread that has a core be busy until a time.
+    cpu = m.cpu[e]
+    if cpu.state != CPU_RUNNING or cpu.cls != cls:
+        set_cpu(m, e, CPU_RUNNING, cls, t)
+    cpu.why = why
+    cpu.since = t
+    schedule(m, e, end, cpu.guest)
+
+
+@kernel
+def _contended(m: Machine, e: int) -> bool:
+    hs = m.host[0]
+    g = m.cpu[e].guest
+    return hs.runq_n > 0 or (g != NOBODY and m.guest[g].runnable > 0)
+
+
+@kernel
+def _complete(m: Machine, k: int, cost: float, cls: int) -> None:
+    # The pending access is done: its nominal cost, and what it counts for.
+    tk = m.task[k]
+    ph = m.phase[tk.phase]
+    own = ph.cost_s if ph.op != FOLLOW else 0.0
+    book_time(m, k, cls, cost)
+    book_time(m, k, NOMINAL, own)
+    tk.clock += cost + own
+    if ph.op == FOLLOW:
+        return
+    if is_open(ph):
+        served(m, k, ph)
+        return
+    tk.phase_n += 1
+    tk.done += 1
+    m.guest[tk.guest].touches += 1
+
+
+@kernel
+def _shared(m: Machine, e: int, k: int, t: float) -> tuple[int, int]:
+    # The next shared thing of a task, at its clock t.  Returns what became of the task (LEFT the
+    # vCPU, may GO_ON, or has BURNT time in the kernel and is to be called again) and a class.
+    tk = m.task[k]
+    if not tk.pending:
+        what, cost = script.operate(m, e, k, t)
+        if what == script.WAITS:
+            return LEFT, NOMINAL
+        if what != script.ACCESS:
+            book_time(m, k, NOMINAL, cost)
+            tk.clock = t + cost
+            return (BURNT if what == script.BURN else GO_ON), NOMINAL
+    what, cost, cls = slow.access(m, e, k, t)
+    if what == slow.STOPPED:
+        return LEFT, cls
+    if what == slow.KILL_GUEST:
+        group = group_of(m, tk.guest) if over_limit(m, tk.guest) else NOBODY
+        kill_guest(m, largest_guest(m, group), t)
+        return (GO_ON if tk.state == RUNNING else LEFT), cls
+    if what == slow.BURN:
+        book_time(m, k, cls, cost)
+        tk.clock = t + cost
+        return BURNT, cls
+    _complete(m, k, cost, cls)
+    return GO_ON, NOMINAL
+
+
+@kernel
+def _sleep_from(m: Machine, e: int, k: int, t: float) -> None:
+    # A script's task sleeps until its clock: all its time up to there is booked.
+    stop_running(m, k, t)
+    stop_vcpu(m, e, k, FREE_VCPU, 0, t)
+    sleep_until(m, k, m.task[k].clock)
+
+
+@kernel
+def _run_script(m: Machine, e: int, k: int, t: float) -> None:
+    # Let a script's task, whose clock is t, do shared things at t and run ahead from there.
+    tk = m.task[k]
+    limit = m.host[0].tick_s
+    if _contended(m, e):
+        limit = min(limit, SLICE_S)
+    used, ended = 0.0, SHARED
+    for _ in range(100_000):
+        busy, ended = run(m, k, tk.clock, limit - used)
+        used += busy
+        if ended != SHARED or tk.clock > t:
+            break
+        what, cls = _shared(m, e, k, t)
+        if what == LEFT:
+            return
+        used = tk.clock - t
+        if what == BURNT and used > 0.0:
+            if cls == HOST_RECLAIM or cls == GUEST_RECLAIM:
+                stop_running(m, k, t)
+                start_stall(m, k, 1 if cls == HOST_RECLAIM else 2, t)
+            _slice_to(m, e, tk.clock, cls, GOES_ON, t)
+            return
+        if used >= limit:
+            ended = SLICE
+            break
+    if used <= 0.0:
+        _sleep_from(m, e, k, t)
+        return
+    # Without idle gaps the slice ends at the task's clock, to the last bit.
+    end = t + used
+    if abs(tk.clock - end) < 1e-9:
+        end = tk.clock
+    _slice_to(m, e, end, NOMINAL, SLEEPS if ended == PAUSE else GOES_ON, t)
+
+
+@kernel
+def _run_kernel(m: Machine, e: int, k: int, t: float) -> None:
+    # Let a kernel task do its next piece of work.
+    tk = m.task[k]
+    cost, again, cls = kernel_step(m, k, t)
+    if cost <= 0.0 and again != 0.0:
+        stop_running(m, k, t)
+        stop_vcpu(m, e, k, FREE_VCPU, 0, t)
+        _rest(m, k, again)
+        return
+    tk.wake_s = again
+    tk.clock = t + max(cost, 1e-7)
+    _slice_to(m, e, tk.clock, cls, GOES_ON if again == 0.0 else SLEEPS, t)
+
+
+@kernel
+def _rest(m: Machine, k: int, again: float) -> None:
+    # A kernel task without work: until a time, or until somebody wakes it.
+    if again > 0.0:
+        sleep_until(m, k, again)
+    else:
+        m.task[k].state = TIMER
+
+
+@kernel
+def _thread_done(m: Machine, e: int, more: int) -> bool:
+    # Whether a host thread would have reached its aim with `more` pages free.
+    hs = m.host[0]
+    group = m.cpu[e].group
+    if group == NOBODY:
+        return hs.free_pages + more >= hs.high_pages
+    gr = m.group[group]
+    return gr.max == NOBODY or gr.usage - more + hs.batch <= gr.max
+
+
+@kernel
+def _run_thread(m: Machine, e: int, t: float) -> None:
+    # Let kswapd or a limit's thread do its next step, or go to sleep.
+    hs = m.host[0]
+    cpu = m.cpu[e]
+    if cpu.stage == NO_BATCH:
+        if cpu.tried:
+            cpu.tried = 0
+            cpu.fails = 0 if cpu.freed + cpu.wrote > 0 else cpu.fails + 1
+            wake_waiters(m, t)
+        done = _thread_done(m, e, 0)
+        if done or cpu.fails > SCAN_ROUNDS or _thread_done(m, e, hs.writing_pages):
+            # What is under write-back will do: then it looks again when that is written.
+            cpu.run = not done and hs.writing_pages > 0
+            cpu.fails = 0
+            set_cpu(m, e, CPU_IDLE, 0, t)
+            return
+    cost = reclaim_step(m, e, cpu.group, t)
+    cpu.tried = cpu.stage == NO_BATCH
+    if cpu.group == NOBODY:
+        hs.kswapd_s += cost
+    _slice_to(m, e, t + max(cost, 1e-7), KSWAPD, THREAD, t)
+
+
+@kernel
+def _go(m: Machine, e: int, t: float) -> None:
+    # A vCPU has a core: it goes on with its task, or takes the one whose turn it is.
+    g = m.cpu[e].guest
+    k = m.cpu[e].task
+    if k == NOBODY:
+        k = next_task(m, g)
+        if k == NOBODY:
+            set_cpu(m, e, CPU_IDLE, 0, t)
+            return
+        begin_run(m, e, k, NOMINAL, t)
+        start_running(m, k, t)
+    if m.task[k].kind:
+        _run_kernel(m, e, k, t)
+    else:
+        _run_script(m, e, k, t)
+
+
+@kernel
+def dispatch(m: Machine, t: float) -> None:
+    """Give free cores to those who wait, least virtual run time first."""
+    hs = m.host[0]
+    while hs.cores_used < hs.cores and hs.runq_n > 0:
+        e = next_cpu(m)
+        unqueue_cpu(m, e, t)
+        hs.min_vr = max(hs.min_vr, m.cpu[e].vr)
+        m.cpu[e].used = 0.0
+        set_cpu(m, e, CPU_RUNNING, KSWAPD if m.cpu[e].guest == NOBODY else NOMINAL, t)
+        if m.cpu[e].guest == NOBODY:
+            _run_thread(m, e, t)
+        else:
+            _go(m, e, t)
+    if hs.unsnapped > 0:
+        for k in range(hs.tasks):
+            if m.task[k].state == RUNNABLE and not m.task[k].snapped:
+                begin_cpu_wait(m, k, t)
+
+
+@kernel
+def _charge(m: Machine, e: int, t: float) -> None:
+    # Virtual run time of the slice that ends.
+    cpu = m.cpu[e]
+    ran = t - cpu.since
+    cpu.used += ran
+    cpu.vr += ran * 1024.0 / cpu.weight
+    k = cpu.task
+    if k != NOBODY:
+        m.task[k].vr += ran * 1024.0 / m.task[k].weight
+
+
+@kernel
+def _yield(m: Machine, e: int, t: float) -> None:
+    # End of the turn: back into both queues.
+    k = m.cpu[e].task
+    set_cpu(m, e, CPU_IDLE, 0, t)
+    if k == NOBODY:
+        queue_cpu(m, e, t)
+        return
+    m.cpu[e].task = NOBODY
+    stop_running(m, k, t)
+    make_runnable(m, k, t)
+
+
+@kernel
+def _slice_end(m: Machine, e: int, t: float) -> None:
+    cpu = m.cpu[e]
+    if cpu.state == CPU_HALTED:
+        _halt_tick(m, e, t)
+        return
+    _charge(m, e, t)
+    if cpu.why == THREAD:
+        if cpu.used >= SLICE_S and _contended(m, e):
+            _yield(m, e, t)
+        else:
+            _run_thread(m, e, t)
+        return
+    k = cpu.task
+    tk = m.task[k]
+    if tk.stalls:  # direct reclaim is over, for this slice
+        stop_stall(m, k, t)
+        start_running(m, k, t)
+    if tk.kind and cpu.why == SLEEPS:
+        stop_running(m, k, t)
+        stop_vcpu(m, e, k, FREE_VCPU, 0, t)
+        _rest(m, k, tk.wake_s)
+    elif tk.clock > t:  # it ran ahead through idle time
+        _sleep_from(m, e, k, t)
+    elif cpu.used >= SLICE_S and _contended(m, e):
+        _yield(m, e, t)
+    else:
+        _go(m, e, t)
+
+
+@kernel
+def _halt_tick(m: Machine, e: int, t: float) -> None:
+    # A timer interrupt in a halted vCPU: the guest may switch to another task.
+    k = m.cpu[e].task
+    g = m.cpu[e].guest
+    m.task[k].vr += 4e-3 * 1024.0 / m.task[k].weight  # to the guest it ran
+    if m.guest[g].runnable == 0:
+        schedule(m, e, t + 4e-3, g)
+        return
+    leave_request(m, k, t)
+    wake(m, k, t)
+
+
+@kernel
+def wake_waiters(m: Machine, t: float) -> None:
+    """Wake tasks and emulators that wait for memory: some came free."""
+    hs = m.host[0]
+    if hs.page_waiters > 0:
+        retry_frames(m, t)
+    if hs.frame_waiters == 0:
+        return
+    for k in range(hs.tasks):
+        tk = m.task[k]
+        if tk.state == ON_FRAME:
+            _end_frame_wait(m, k, t)
+
+
+@kernel
+def _end_frame_wait(m: Machine, k: int, t: float) -> None:
+    tk = m.task[k]
+    book_time(m, k, tk.wait_cls, t - tk.clock)
+    tk.clock = max(t, tk.clock)
+    m.host[0].frame_waiters -= 1
+    wake(m, k, t)
+
+
+@kernel
+def _timer(m: Machine, k: int, t: float) -> None:
+    tk = m.task[k]
+    if tk.state == ON_FRAME:
+        _end_frame_wait(m, k, t)
+    else:
+        if tk.kind:
+            tk.clock = t
+        wake(m, k, t)
+
+
+@kernel
+def _request_event(m: Machine, r: int, t: float) -> None:
+    rq = m.request[r]
+    if rq.state == R_EMULATOR or rq.state == R_PAGE or rq.state == R_FRAME or rq.state == R_CODE:
+        go_on(m, r, t)
+        return
+    if rq.state != R_SERVED or not share_done(m, r, t):
+        return
+    freed = finish(m, r, t)
+    if rq.waiters > 0:
+        for k in range(m.host[0].tasks):
+            if m.task[k].state == ON_IO and m.task[k].request == r:
+                leave_request(m, k, t)
+                wake(m, k, t)
+    free_request(m, r)
+    if freed > 0 or rq.kind == DISK_WRITE:
+        wake_waiters(m, t)
+    if freed > 0:
+        for e in range(first_thread(m), m.host[0].cpus):
+            if m.cpu[e].run and m.cpu[e].state == CPU_IDLE:
+                queue_cpu(m, e, t)
+
+
+@kernel
+def _tick(m: Machine, t: float) -> None:
+    average(m, t)
+    for g in range(m.host[0].guests):
+        if m.guest[g].state == 2:
+            flush(m, g, t)
+    schedule(m, tick_entity(m), t + PSI_PERIOD_S, NOBODY)
+
+
+@kernel
+def _power(m: Machine, g: int, t: float) -> None:
+    gs = m.guest[g]
+    if gs.state == 0:
+        boot(m, g, t)
+    elif gs.state == 1:
+        booted(m, g, t)
+    else:
+        power_off(m, g, t)
+
+
+@kernel
+def advance(m: Machine, until: float) -> None:
+    """Let one host live until a time [s], or until a mark of its timeline; call again to go on."""
+    hs = m.host[0]
+    first_task = hs.cpus
+    first_request = first_task + hs.tasks
+    tick = first_request + hs.requests
+    while hs.heap_n > 0:
+        entity = m.event[0].heap
+        t = m.event[entity].when
+        if t > until:
+            break
+        pop(m)
+        hs.time_s = t
+        if entity < first_task:
+            _slice_end(m, entity, t)
+        elif entity < first_request:
+            _timer(m, entity - first_task, t)
+        elif entity < tick:
+            _request_event(m, entity - first_request, t)
+        elif entity == tick:
+            _tick(m, t)
+        elif entity == tick + 1:
+            turn(m, t)
+        else:
+            _power(m, entity - tick - 2, t)
+        dispatch(m, t)
+        if hs.marked:
+            return
+    hs.time_s = until

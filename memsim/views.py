@@ -1,0 +1,137 @@
+"""What is read off a host between two advances: times settled to now, tables by guest."""
+
+import numpy as np
+
+from memsim import step
+from memsim.account import IDLE, N_CLASSES, RESTART
+from memsim.events import schedule, tick_entity
+from memsim.guest import available
+from memsim.jit import kernel
+from memsim.machine import Machine
+from memsim.params import PSI_PERIOD_S
+from memsim.power import power_entity
+from memsim.pressure import settle_guest, settle_host
+from memsim.resize import set_target, taken
+from memsim.state import DONE, OFF, ON_EVENT, ON_FRAME, ON_IO, R_QUEUED, RUNNABLE
+from memsim.timeline import plan_entry
+from memsim.waits import begin_cpu_wait, book_time, book_waiters, end_cpu_wait, resnap_waiters
+
+task_view_dtype = np.dtype(
+    [
+        ("state", "u1"),
+        ("phase", "i4"),
+        ("done", "i8"),
+        ("arrivals", "i8"),
+        ("served", "i8"),
+        ("dropped", "i8"),
+        ("latency_s", "f8"),
+        ("nominal_s", "f8"),
+        ("restarts", "i8"),
+        ("started_s", "f8"),
+        ("finished_s", "f8"),
+    ]
+)
+
+
+@kernel
+def _settle_task(m: Machine, k: int, t: float) -> None:
+    tk = m.task[k]
+    state = tk.state
+    if state == RUNNABLE and tk.clock < t:
+        end_cpu_wait(m, k, t)
+        m.host[0].unsnapped += 1
+        begin_cpu_wait(m, k, t)
+    elif state == ON_IO:
+        book_waiters(m, tk.request, t)
+        if m.request[tk.request].state == R_QUEUED:
+            resnap_waiters(m, tk.request)
+    elif tk.clock < t:
+        if state == ON_FRAME:
+            book_time(m, k, tk.wait_cls, t - tk.clock)
+            tk.clock = t
+        elif state == ON_EVENT or state == DONE:
+            book_time(m, k, IDLE, t - tk.clock)
+            tk.clock = t
+        elif state == OFF and tk.restarts > 0 and m.guest[tk.guest].state == 1:
+            book_time(m, k, RESTART, t - tk.clock)
+            tk.clock = t
+
+
+@kernel
+def settle(m: Machine) -> None:
+    """Book all that waits up to now, and bring gauges and pressure up to now."""
+    hs = m.host[0]
+    t = hs.time_s
+    for k in range(hs.tasks):
+        if m.task[k].kind == 0:
+            _settle_task(m, k, t)
+    settle_host(m, t)
+    for g in range(hs.guests):
+        gs = m.guest[g]
+        if gs.state == 0:
+            gs.taken_pages = 0
+            gs.available_pages = 0
+            continue
+        settle_guest(m, g, t)
+        gs.taken_pages = taken(m, g)
+        soft = gs.taken_pages if gs.resize > 1 else 0
+        gs.available_pages = max(0, available(m, g) - soft)
+
+
+@kernel
+def _export(m: Machine, view: np.ndarray, account: np.ndarray) -> None:
+    for g in range(m.host[0].guests):
+        gs = m.guest[g]
+        for j in range(gs.tasks):
+            k = gs.task0 + j
+            tk, out = m.task[k], view[g, j]
+            out.state = tk.state
+            out.phase = tk.phase - tk.phase0
+            out.done = tk.done
+            out.arrivals = tk.arrivals
+            out.served = tk.served
+            out.dropped = tk.dropped
+            out.latency_s = tk.latency_s
+            out.nominal_s = tk.nominal_s
+            out.restarts = tk.restarts
+            out.started_s = tk.started_s
+            out.finished_s = tk.finished_s
+            for c in range(N_CLASSES):
+                account[g, j, c] = m.book[k, c]
+
+
+@kernel
+def advance(m: Machine, until: float, view: np.ndarray, account: np.ndarray) -> bool:
+    """Advance a host and refresh its views; True if it stopped at a mark on the way.
+
+    Args:
+        m: the host.
+        until: absolute time [s].
+        view: (G, T) task_view_dtype, written.
+        account: (G, T, 16) float64 [s], written.
+    """
+    m.host[0].marked = 0
+    step.advance(m, until)
+    settle(m)
+    _export(m, view, account)
+    return m.host[0].marked != 0
+
+
+@kernel
+def start(m: Machine) -> None:
+    """Begin a host's life at time 0."""
+    hs = m.host[0]
+    for g in range(hs.guests):
+        if m.guest[g].start_s < np.inf:
+            schedule(m, power_entity(m, g), m.guest[g].start_s, g)
+    schedule(m, tick_entity(m), PSI_PERIOD_S, -1)
+    plan_entry(m, 0.0)
+
+
+@kernel
+def set_targets(m: Machine, pages: np.ndarray) -> None:
+    """Set a host's targets: (G,) int64 [pages], negative leaves alone."""
+    for g in range(m.host[0].guests):
+        if pages[g] >= 0:
+            set_target(m, g, pages[g], m.host[0].time_s)
+    step.dispatch(m, m.host[0].time_s)

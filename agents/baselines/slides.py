@@ -106,7 +106,7 @@ def rule(seen: Seen, c: SlidesConfig) -> Ints:
     asks = seen.near & can_grow
     gives = seen.host_near[:, None] & seen.gives & ~seen.near & (seen.smallest >= 0)
     gives &= give < seen.in_force
-    grows = seen.host_clear[:, None] & ~seen.host_near[:, None] & ~seen.near & can_grow
+    grows = (seen.host_clear & ~seen.host_near)[:, None] & can_grow
     target = np.where(grows, np.minimum(grow, seen.largest), UNKNOWN)
     target = np.where(gives, give, target)
     target = np.where(asks, np.minimum(ask, seen.largest), target)

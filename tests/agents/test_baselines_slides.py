@@ -134,6 +134,13 @@ def test_a_moment_that_is_not_clear_starts_the_thirty_seconds_anew() -> None:
     assert run(*story, later(calm, 50.0))[0][0, 0] > 2 * GIB
 
 
+def test_a_free_host_that_swaps_out_lets_nobody_grow() -> None:
+    calm = reading(stats_available_bytes=-1)
+    swaps = later(calm, 40.0, swap_out_bytes=[MIB])
+    assert run(calm, later(calm, 40.0))[0][0, 0] > 2 * GIB
+    assert run(calm, swaps)[0].tolist() == [[-1]]
+
+
 def test_a_near_guest_takes_its_tenth_on_a_free_host_too() -> None:
     calm = reading(stats_available_bytes=0)
     target, _ = run(calm, later(calm, 40.0))

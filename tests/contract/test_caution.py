@@ -139,7 +139,7 @@ def test_own_signs_of_distress_release_memory(sign: str, rise: int, helped: bool
 def test_the_neediest_is_released_first_then_the_heaviest() -> None:
     """Room for 700 MiB and 1024 each: a kill before stalls, stalls before swap-in."""
     room = {"available_bytes": 700 * MIB + int(0.02 * 16 * GIB) + 1}
-    stalls = [0, 200, 200]
+    stalls = [0, 400, 200]
     telemetry, state = sick({"stats_alloc_stalls": stalls, "stats_oom_kills": [1, 0, 0]}, **room)
     target, _, _ = run(telemetry, -1, state)
     assert ((target - 2 * GIB) // MIB).tolist() == [[700, 0, 0]]

@@ -1,0 +1,174 @@
+"""From the simulator's pages to the contract's telemetry.
+
+The meaning of every column is the contract's; here is only where its value comes from.  Memory of
+a host is as /proc/meminfo has it; a guest's is as its emulator, its cgroup and its balloon driver
+report it.
+"""
+
+import numpy as np
+
+from contract import telemetry as contract_telemetry
+from contract.arrays import UNKNOWN, Bools, Floats, Ints
+from contract.descriptors import GuestState
+from contract.telemetry import Telemetry
+from scenarios import sensors
+from scenarios.facts import Facts
+from scenarios.sensors import Answers
+
+Columns = dict[str, np.ndarray]
+
+PRESSURE = (
+    *(f"psi_{kind}_avg{window}" for kind in ("some", "full") for window in (10, 60, 300)),
+    "psi_some_s",
+    "psi_full_s",
+)
+
+
+def telemetry(
+    host: np.ndarray,
+    guest: np.ndarray,
+    facts: Facts,
+    answers: Answers,
+    applied: tuple[Ints, Floats],
+    *,
+    with_agents: bool,
+) -> Telemetry:
+    """A reading of all hosts.
+
+    Args:
+        host: (H,) records of memsim.
+        guest: (H, G) records of memsim.
+        facts: what is known of them anyway.
+        answers: the guests' own statistics, as far as known.
+        applied: (H, G) targets sent [bytes] and their age [s].
+        with_agents: the columns of agents are there, known or not.
+    """
+    present = guest["state"] > 0
+    blank = contract_telemetry.unknown(*present.shape)
+    columns = _host(host, facts) | _guest(guest, facts, present, applied)
+    columns |= _statistics(host, guest, facts, answers)
+    if with_agents:
+        columns |= _agent(host, facts, present, answers)
+    return blank._replace(**columns)
+
+
+def _host(host: np.ndarray, facts: Facts) -> Columns:
+    page = facts.page_bytes[:, 0]
+    free, cached = host["free_pages"], host["cached_pages"]
+    # MemAvailable: free less reserves, and the page cache but for what the low watermark keeps
+    droppable = cached - np.minimum(cached // 2, host["low_pages"])
+    available = np.maximum(free - host["high_pages"] + droppable, 0)
+    columns = {
+        "time_s": np.array(host["time_s"]),
+        "total_bytes": host["ram_pages"] * page,
+        "free_bytes": free * page,
+        "buffers_bytes": np.zeros(len(host), np.int64),  # block device cache: not modelled
+        "cached_bytes": cached * page,
+        "available_bytes": available * page,
+        "swap_total_bytes": host["swap_pages"] * page,
+        "swap_used_bytes": host["swap_used_pages"] * page,
+        "swap_in_bytes": host["swap_in_pages"] * page,
+        "swap_out_bytes": host["swap_out_pages"] * page,
+        "ksm_run": np.zeros(len(host), np.int64),
+        "swap_class": facts.swap_class,
+    }
+    for name in PRESSURE:
+        columns[name] = np.where(facts.psi, host[name.replace("avg", "")], np.nan)
+    return columns
+
+
+def _guest(
+    guest: np.ndarray, facts: Facts, present: Bools, applied: tuple[Ints, Floats]
+) -> Columns:
+    page = facts.page_bytes
+    resident, held = guest["resident_pages"], guest["resident_pages"]
+    held = held + guest["emulator_resident_pages"]
+
+    def known(values: np.ndarray) -> Ints:
+        return np.where(present, values, UNKNOWN)
+
+    target, age = applied
+    current = (guest["pages"] - guest["taken_pages"]) * page
+    # a balloon moves in small pages: within one of ours it is where it was asked to be
+    reached = facts.balloons & (target >= 0) & (np.abs(current - target) < page)
+    state = np.where(guest["state"] == 1, GuestState.BOOTING, GuestState.RUNNING)
+    return {
+        "guest_id": known(guest["guest_id"]),
+        "present": present,
+        "state": known(state),
+        "min_bytes": known(facts.min_bytes),
+        "max_bytes": known(facts.max_bytes),
+        "weight": known(facts.weight),
+        "current_bytes": known(np.where(reached, target, current)),
+        "resident_bytes": known(resident * page),
+        "swapped_bytes": known(guest["host_swapped_pages"] * page),
+        "host_major_faults": known(guest["host_major"]),
+        "cgroup_current_bytes": known(_cgroup_use(held * present, facts.cgroup) * page),
+        "applied_target_bytes": target,
+        "applied_age_s": age,
+        "resize_mechanism": known(facts.resize_mechanism),
+        "hinting": known(facts.hinting),
+        "async_mode": known(facts.async_mode),
+        "deflate_on_oom": known(facts.deflate_on_oom),
+    }
+
+
+def _cgroup_use(held: Ints, cgroup: Ints) -> Ints:
+    """(H, G) [pages] charged to each guest's cgroup, others in it included."""
+    use = held
+    for number in range(int(cgroup.max(initial=-1)) + 1):
+        mine = cgroup == number
+        use = np.where(mine, (held * mine).sum(axis=1, keepdims=True), use)
+    return use
+
+
+def _statistics(host: np.ndarray, guest: np.ndarray, facts: Facts, answers: Answers) -> Columns:
+    answered = (guest["state"] > 0) & (answers.time_s >= 0)
+    page = facts.page_bytes
+    free, total, available, caches = (
+        np.where(answered, answers.gauges[..., column] * page, UNKNOWN) for column in range(4)
+    )
+    if facts.noise.any():
+        draws = sensors.noise(facts.noise_key, guest["guest_id"], answers.time_s, 3)
+        free = sensors.blurred(free, total, facts.noise, draws[..., 0])
+        available = sensors.blurred(available, total, facts.noise, draws[..., 1])
+        caches = sensors.blurred(caches, total, facts.noise, draws[..., 2])
+    swap_in, swap_out, major, minor = (
+        np.where(answered, answers.counters[..., column], UNKNOWN) for column in range(4)
+    )
+    # without deflate-on-oom the total is the size at that moment
+    shrinks = answered & (facts.deflate_on_oom == 0)
+    age = host["time_s"][:, None] - answers.time_s
+    return {
+        "stats_age_s": np.where(answered, age, np.nan),
+        "stats_current_bytes": np.where(shrinks, total, UNKNOWN),
+        "stats_free_bytes": free,
+        "stats_total_bytes": total,
+        "stats_available_bytes": available,
+        "stats_caches_bytes": caches,
+        "stats_swap_in_bytes": np.where(answered, swap_in * page, UNKNOWN),
+        "stats_swap_out_bytes": np.where(answered, swap_out * page, UNKNOWN),
+        "stats_major_faults": major,
+        "stats_minor_faults": minor,
+    }
+
+
+def _agent(host: np.ndarray, facts: Facts, present: Bools, answers: Answers) -> Columns:
+    """What an agent inside reports; columns it would need more for stay absent."""
+    there = present & facts.agent & (answers.time_s >= 0)
+    page = facts.page_bytes
+    values = dict(zip(sensors.AGENT, np.moveaxis(answers.agent, -1, 0), strict=True))
+
+    def whole(name: str, scale: Ints | int) -> Ints:
+        numbers = np.where(there, np.nan_to_num(values[name]), 0.0).astype(np.int64)
+        return np.where(there, numbers * scale, UNKNOWN)
+
+    return {
+        "agent_age_s": np.where(there, host["time_s"][:, None] - answers.time_s, np.nan),
+        "agent_reserve_bytes": whole("wm_high", page),
+        "agent_swap_used_bytes": whole("swap_used_pages", page),
+        "agent_anonymous_bytes": whole("anon_pages", page),
+        "agent_refaults": whole("refaults", 1),
+        "agent_psi_some_s": np.where(there, values["psi_some_s"], np.nan),
+        "agent_psi_full_s": np.where(there, values["psi_full_s"], np.nan),
+    }

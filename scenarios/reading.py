@@ -5,6 +5,8 @@ a host is as /proc/meminfo has it; a guest's is as its emulator, its cgroup and 
 report it.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from contract import telemetry as contract_telemetry
@@ -44,12 +46,18 @@ def telemetry(
         with_agents: the columns of agents are there, known or not.
     """
     present = guest["state"] > 0
-    blank = contract_telemetry.unknown(*present.shape)
+    blank = _nothing_known(*present.shape)
     columns = _host(host, facts) | _guest(guest, facts, present, applied)
     columns |= _statistics(host, guest, facts, answers)
     if with_agents:
         columns |= _agent(host, facts, present, answers)
     return blank._replace(**columns)
+
+
+@lru_cache(maxsize=64)
+def _nothing_known(hosts: int, guests: int) -> Telemetry:
+    """What all readings begin with; nobody changes its arrays."""
+    return contract_telemetry.unknown(hosts, guests)
 
 
 def _host(host: np.ndarray, facts: Facts) -> Columns:

@@ -70,6 +70,7 @@ class DrawnHost:
     kernel: Kernel
     swap_device: DevicePreset | None  # None: no swap
     marks: tuple[str, ...]  # names of the timeline's marks, by number
+    trace: str = ""  # which trace it replays and about when; empty: none
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def draw(scenario: Scenario, key: Key | int) -> DrawnHost:
     arm, rng = scenario.arm, stream(key, "kernel")
     kernel = pick(scenario.randomise.kernels, rng, scenario.host.kernel)
     place = Place(scenario, key, arm.kernel or kernel, arm)
-    guests, extra = _guests(place)
+    guests, extra, trace = _guests(place)
     specs = tuple(item for item, _ in guests)
     facts = tuple(item for _, item in guests)
     timeline, marks = _timeline(scenario, facts)
@@ -106,7 +107,7 @@ def draw(scenario: Scenario, key: Key | int) -> DrawnHost:
         timeline = tuple(sorted(timeline + extra, key=lambda entry: entry.at_s))
     host = _host(place, specs, timeline)
     swap = host.swap_pages and list(scenario.host.devices.values())[host.swap_device].preset
-    return DrawnHost(key, host, facts, place.kernel, swap or None, marks)
+    return DrawnHost(key, host, facts, place.kernel, swap or None, marks, trace)
 
 
 def pick(mix: Mapping[T, float], rng: np.random.Generator, otherwise: T) -> T:
@@ -122,8 +123,8 @@ def pick(mix: Mapping[T, float], rng: np.random.Generator, otherwise: T) -> T:
 Occupant = tuple[spec.GuestSpec, GuestFacts]
 
 
-def _guests(place: Place) -> tuple[list[Occupant], tuple[spec.Entry, ...]]:
-    """All guests, slot by slot, and what the traces add to the timeline."""
+def _guests(place: Place) -> tuple[list[Occupant], tuple[spec.Entry, ...], str]:
+    """All guests, slot by slot, what the traces add to the timeline, and which trace it is."""
     scenario = place.scenario
     found: list[Occupant] = []
     for guest in scenario.guests:
@@ -137,6 +138,7 @@ def _guests(place: Place) -> tuple[list[Occupant], tuple[spec.Entry, ...]]:
             guest = _random_guest(place, len(found))
             found.append(_occupant(place, guest, len(found), guest.name, guest.start))
     power: list[spec.Entry] = []
+    trace = ""
     if scenario.replay is not None:
         machines = machines_of_host(
             scenario.replay, place.key, scenario.end_s, place.page, len(found)
@@ -144,7 +146,8 @@ def _guests(place: Place) -> tuple[list[Occupant], tuple[spec.Entry, ...]]:
         for machine in machines:
             power += _power(machine, len(found))
             found.append(_replayed(place, machine, len(found)))
-    return found, tuple(power)
+            trace = f"{machine.dataset} window {machine.window}"
+    return found, tuple(power), trace
 
 
 def _replayed(place: Place, machine: Replayed, guest_id: int) -> Occupant:

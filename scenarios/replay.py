@@ -40,6 +40,7 @@ class Replayed:
     size: int  # [bytes] of the guest
     on: tuple[Segment, ...]  # in order; the last may end at infinity
     built: Built
+    window: int  # of the trace, cut into pieces as long as a host's life, that it begins in
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def machines_of_host(
         chosen.append(trace.vm)
         window = _window(replay, trace, begin, needed)
         rng = stream(key, "trace guest", guest_id)
-        found.append(_guest(replay, dataset.name, trace, window, rng, page=page, row_s=row_s))
+        made = _guest(replay, dataset.name, trace, window, rng, page=page, row_s=row_s)
+        found.append(replace(made, window=begin // needed))
     return found
 
 
@@ -179,7 +181,7 @@ def _guest(
         kernel_pages=kernel,
     )
     on = _on(granted > 0, start_s)
-    return Replayed(dataset, trace.vm, pages * page, on, built)
+    return Replayed(dataset, trace.vm, pages * page, on, built, window=0)
 
 
 def _tasks(page: int, fill: int) -> tuple[spec.Task, ...]:

@@ -18,6 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.learned import randomness
 from agents.learned.archive import Archive
+from agents.learned.clone import CloneReport
 from agents.learned.ppo import GuestPPO
 
 FORMAT = 1
@@ -42,9 +43,10 @@ class Progress(NamedTuple):
     """Where a run stands, beside the algorithm's own counters."""
 
     iteration: int = 0
-    score: float = float("nan")  # mean progress of the last iterations; see `progress`
-    best_score: float = float("-inf")
-    best_iteration: int = 0
+    recent: tuple[float, ...] = ()  # mean progress of the last rollouts
+    best_score: float = float("-inf")  # highest mean of so many rollouts
+    best_iteration: int = 0  # when that was
+    clone: CloneReport | None = None  # how it started
 
 
 def _snapshots(env: VecEnv | None) -> Snapshots:
@@ -153,4 +155,6 @@ def restore(algorithm: GuestPPO, archive: Archive, origin: Path) -> Progress:
     algorithm._last_obs, algorithm._last_episode_starts = observation, arrays["episode_starts"]
     _snapshots(algorithm.env).restore(_under("environment", arrays))
     randomness.restore(_under("random", arrays), facts["random"])
-    return Progress(**facts["progress"])
+    standing = facts["progress"]
+    report = standing["clone"] and CloneReport(*standing["clone"])
+    return Progress(**standing | {"recent": tuple(standing["recent"]), "clone": report})

@@ -1,10 +1,12 @@
 """What a training run is configured by: `configs/train/*.yaml`, checked field by field."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from configs.loading import Config
+from configs.loading import Bytes, Config, Seconds
+from contract.arrays import MIB
+from contract.decode import Decoding, Mode
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -52,3 +54,64 @@ class CloneSettings(Config):
     epochs: PositiveInt = 10  # passes over all lessons so far, a round
     minibatch_hosts: PositiveInt = 512
     learning_rate: PositiveFloat = 1e-3  # falls to a tenth
+
+
+class DecodingSettings(Config):
+    """What an action means (`contract.decode`)."""
+
+    mode: Mode = "change"
+    target_quantum_bytes: Bytes = MIB
+    change_share: PositiveFloat = 0.10  # mode change: of the largest size, added by action 1
+    correction_share: PositiveFloat = 0.25  # mode correction: added to the rule's target
+    rule: str = ""  # mode correction: the baseline that is corrected
+
+    def build(self) -> Decoding:
+        """As the contract has it.
+
+        Raises:
+            ValueError: a combination that makes no sense.
+        """
+        return Decoding(**self.model_dump())
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        self.build()
+        return self
+
+
+class EnvironmentSettings(Config):
+    """Who lives on the hosts, and what an action does there."""
+
+    scenario: str = "default"  # name of one that ships, or a path
+    hosts: PositiveInt = 64  # in the batch
+    episode_steps: PositiveInt = 720  # control periods until an episode is cut
+    period_s: Seconds = 5.0  # control period
+    decoding: DecodingSettings = DecodingSettings()
+    guard: Literal["limits", "full"] = "limits"
+    privileged: bool = False  # show the critic the truth
+    threads: PositiveInt | None = None  # of the simulator; null: all cores
+
+
+class CheckpointSettings(Config):
+    """What is kept of a run; one file an iteration."""
+
+    keep: PositiveInt = 3  # last iterations, beside the best one
+    export: Literal["last", "best"] = "last"  # which iteration becomes model.onnx
+
+
+class TrainConfig(Config):
+    """A training run."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # folder under runs/
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    steps: PositiveInt = 1_000_000  # environment steps (one host, one period) of learning
+    environment: EnvironmentSettings = EnvironmentSettings()
+    network: NetworkSettings = NetworkSettings()
+    ppo: PpoSettings = PpoSettings()
+    clone: CloneSettings | None = CloneSettings()  # null: learn from nothing
+    checkpoints: CheckpointSettings = CheckpointSettings()
+
+    @property
+    def iterations(self) -> int:
+        """Rollouts and updates: as many as `steps` fills, the last one rounded up."""
+        return -(-self.steps // (self.ppo.rollout_steps * self.environment.hosts))

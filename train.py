@@ -1,0 +1,107 @@
+"""Train a memory resizing policy: a configuration in, a run folder out."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+DESCRIPTION = """\
+Train a policy that moves memory between virtual machines, and leave it in a run folder.
+
+  python train.py configs/train/demo.yaml
+  python train.py configs/train/demo.yaml --set seed=3 --name mine
+  python train.py --resume runs/mine
+
+A run may be stopped at any time (Ctrl-C, SIGTERM, even a crash): it keeps every finished iteration
+and, when resumed, ends exactly as if it had never been stopped. The same command twice does the
+work once.
+"""
+EPILOG = """\
+The run folder holds config.yaml (everything as resolved), checkpoints/, tb/ for
+`tensorboard --logdir runs/mine/tb`, and at the end model.onnx, contract.json and card.md, which
+says what the model is and how to use it. Then compare it:
+  python evaluate.py configs/evaluate/demo.yaml --policies static,slides,runs/mine
+"""
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "config",
+        nargs="?",
+        help="a YAML file, or the name of one that ships: demo (minutes), default (hours)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        dest="overrides",
+        help="change one field, e.g. seed=3, ppo.learning_rate=1e-3 or "
+        "environment.scenario=burst; may be repeated",
+    )
+    parser.add_argument("--name", help="name of the run folder; default: `name` in the config")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), help="where run folders are (default: runs)"
+    )
+    parser.add_argument(
+        "--resume", type=Path, metavar="FOLDER", help="continue the run in this folder"
+    )
+    options = parser.parse_args(arguments)
+    if options.resume and (options.config or options.overrides or options.name):
+        parser.error("--resume takes the configuration from the folder: leave the others out")
+    if not options.resume and not options.config:
+        parser.error("a configuration is needed, such as configs/train/demo.yaml, or --resume")
+    return options
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = parse(arguments)
+    # A core that waits for the other one must not spin: the simulator or another program needs it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from agents.learned.course import make_course
+
+    from agents.learned.archive import ArchiveError
+    from agents.learned.checkpoint import CheckpointError
+    from agents.learned.folder import FolderError, RunFolder
+    from agents.learned.run import train
+    from agents.learned.settings import TrainConfig
+    from configs.loading import ConfigError, load
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    folder = options.resume
+    try:
+        if options.resume:
+            config = RunFolder(options.resume).config()
+        else:
+            source = options.config
+            if "/" not in source and not source.endswith(".yaml"):
+                source = f"train/{source}"
+            named = [f'name="{options.name}"'] if options.name else []
+            config = load(TrainConfig, source, [*options.overrides, *named])
+            folder = options.runs / config.name
+        train(config, folder, make_course, lambda line: print(line, flush=True))
+    except (ConfigError, FolderError, ArchiveError, CheckpointError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nstopped; continue with: python train.py --resume {folder}", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -39,7 +39,7 @@ class GwaFolder:
     """A folder of files `<machine>.csv` or `<machine>.csv.xz` of one trace and month."""
 
     def __init__(self, folder: Path) -> None:
-        self.name = folder.as_posix()
+        self.name = "/".join(folder.resolve().parts[-2:])
         self._files = {_machine(path): path for path in files_in(folder)}
         if not self._files:
             raise TraceError(f"{folder}: expected files such as 1.csv or 1.csv.xz")

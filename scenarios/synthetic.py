@@ -12,6 +12,7 @@ twenty a day, some run a job for hours each night, and machines of one applicati
 
 import argparse
 import io
+import zipfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -213,14 +214,10 @@ def _power(rng: np.random.Generator, steps: int) -> tuple[np.ndarray, np.ndarray
 
 
 def encode(recorded: Recorded) -> bytes:
-    """The file's content.
-
-    Differences along time are stored, as they compress better.
-    """
+    """The file's content; of granted the differences along time, as they compress better."""
     buffer = io.BytesIO()
     columns = recorded._asdict()
-    for name in ("granted",):
-        columns[name] = np.diff(columns[name], axis=1, prepend=np.uint16(0))
+    columns["granted"] = np.diff(recorded.granted, axis=1, prepend=np.uint16(0))
     np.savez_compressed(buffer, **columns)
     return buffer.getvalue()
 
@@ -232,9 +229,9 @@ def decode(path: Path) -> Recorded:
         TraceError: it is not such a file.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             columns = {name: file[name] for name in Recorded._fields}
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise TraceError(f"{path}: expected a file of synthetic traces: {error}") from error
     columns["granted"] = np.cumsum(columns["granted"], axis=1, dtype=np.uint16)
     return Recorded(**columns)

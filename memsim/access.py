@@ -52,6 +52,7 @@ from memsim.state import (
     G_HINT,
     G_IO,
     G_REF,
+    G_VOID,
     H_DIRTY,
     HALTS_VCPU,
     INACTIVE_FILE,
@@ -143,18 +144,18 @@ def guest_reclaim(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int
     if freed > 0:
         gs.reclaim_fails = 0
         return BURN, cost, GUEST_RECLAIM
-    if gs.writeback_pages > 0:
-        wait_for_frame(m, e, k, FREE_VCPU, GUEST_RECLAIM, CONGESTION_S, t)
-        return STOPPED, 0.0, GUEST_RECLAIM
-    gs.reclaim_fails += 1
-    if gs.reclaim_fails <= SCAN_ROUNDS:
-        return BURN, cost, GUEST_RECLAIM
-    gs.reclaim_fails = 0
-    if deflate_on_oom(m, g) or not kill_largest(m, g, t):
-        return BURN, cost, GUEST_RECLAIM
-    if m.cpu[e].task != k:  # it was the largest itself
-        return STOPPED, 0.0, GUEST_RECLAIM
-    return BURN, cost, GUEST_RECLAIM
+    if gs.writeback_pages == 0:
+        gs.reclaim_fails += 1
+    if gs.reclaim_fails > SCAN_ROUNDS:
+        gs.reclaim_fails = 0
+        if deflate_on_oom(m, g):
+            return BURN, cost, GUEST_RECLAIM
+        kill_largest(m, g, t)
+        if m.cpu[e].task != k:  # it was the largest itself
+            return STOPPED, 0.0, GUEST_RECLAIM
+    # No progress: wait for write-back, or for others to free something.
+    wait_for_frame(m, e, k, FREE_VCPU, GUEST_RECLAIM, CONGESTION_S, t)
+    return STOPPED, 0.0, GUEST_RECLAIM
 
 
 @kernel
@@ -324,7 +325,7 @@ def _finish(m: Machine, k: int, p: int) -> None:
     filled = (pg.gflags & G_FILL) != 0
     if pg.gflags & G_HINT:  # it was touched while the bit was set: now the bit may go
         on_alloc(m, p)
-    pg.gflags &= np.uint8(255 - G_FILL)
+    pg.gflags &= np.uint8(255 - G_FILL - G_VOID)
     if tk.store or filled:
         pg.hflags |= np.uint8(H_DIRTY)
         if pg.gstate == FILE and tk.store and not pg.gflags & G_DIRTY:

@@ -390,6 +390,7 @@ class _Builder:
             "low_pages": mid,
             "high_pages": high,
             "cores": spec.cores,
+            "cores_most": spec.cores,
             "free_pages": spec.ram_pages - spec.reserved_pages,
             "zram_ratio": device.ratio,
         }

@@ -33,6 +33,7 @@ from memsim.state import (
     G_IO,
     G_REF,
     G_SEEN,
+    G_VOID,
     INACTIVE_ANON,
     INACTIVE_FILE,
     KERNEL,
@@ -377,7 +378,7 @@ def look_at_tail(m: Machine, g: int, inactive: int) -> int:
         return 0
     if pg.gflags & G_HINT:
         # Its owner has no use for it, but it stays allocated: clear the bit, then it is as any.
-        pg.gflags &= np.uint8(255 - G_HINT)
+        pg.gflags = np.uint8((pg.gflags & (255 - G_HINT)) | G_VOID)
     if inactive == INACTIVE_FILE and not pg.gflags & G_DIRTY:
         return 1
     return 2

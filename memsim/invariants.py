@@ -94,9 +94,9 @@ def _check_backing(gs: np.void, pages: np.ndarray, where: str) -> None:
     _equal(int(swapped.sum()), int(gs["host_swapped_pages"]), where, "host_swapped_pages")
     _need((pages["slot"][swapped] != NOBODY).all(), where, "a swapped page without a slot")
     # A used page's content is never lost: it is resident, on its way, or in swap.  Only pages
-    # that still wait for their first fill, or are hinted free by their owner, have none.
+    # that wait for their first fill, or that their owner hinted free, have none.
     used = np.isin(pages["gstate"], (state.ANON, state.FILE, state.KERNEL))
-    used &= (pages["gflags"] & (state.G_FILL | state.G_HINT | state.G_IO)) == 0
+    used &= (pages["gflags"] & (state.G_FILL | state.G_HINT | state.G_IO | state.G_VOID)) == 0
     lost = used & (pages["hstate"] == state.UNBACKED)
     _need(not lost.any(), where, f"{int(lost.sum())} used pages lost their content")
 
@@ -126,7 +126,7 @@ def _check_host(m: Machine, where: str) -> None:
     _equal(writing, int(hs["writing_pages"]), where, "writing_pages")
     busy = int((m.cpu["state"][: hs["cpus"]] == state.CPU_RUNNING).sum())
     _equal(busy, int(hs["cores_used"]), where, "cores in use")
-    _need(busy <= max(int(hs["cores"]), 1), where, "more cores in use than there are")
+    _need(busy <= int(hs["cores_most"]), where, "more cores in use than there ever were")
 
 
 def _check_time(m: Machine, where: str) -> None:

@@ -30,7 +30,24 @@ config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"] = CACHE_FOLDER
 
 
 def kernel(function: F) -> F:
-    """Compile `function` for the state's types; it may raise nothing and allocate nothing."""
+    """Compile a function that other kernels call; it may raise nothing and allocate nothing.
+
+    It has no wrapper for Python, which would cost as much to compile as the function.
+    """
+    compiled: F = njit(
+        cache=True,
+        error_model="numpy",
+        fastmath=False,
+        nogil=True,
+        _nrt=False,
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+    )(function)
+    return compiled
+
+
+def entry(function: F) -> F:
+    """Compile a kernel that Python calls too."""
     compiled: F = njit(cache=True, error_model="numpy", fastmath=False, nogil=True, _nrt=False)(
         function
     )

@@ -4,10 +4,11 @@ import numpy as np
 
 from memsim.account import RESTART
 from memsim.cpu import make_runnable, unqueue_cpu
+from memsim.disk import ZRAM
 from memsim.emulator import go_on
 from memsim.events import cancel, schedule, tick_entity
 from memsim.guest import pop_page
-from memsim.host import drop_page, give_frame, group_of, leave_swap, take_frame
+from memsim.host import drop_page, give_frame, group_of, leave_swap, size_zram, take_frame
 from memsim.jit import kernel
 from memsim.lists import guest_row, host_push, lru_of
 from memsim.machine import Machine
@@ -18,6 +19,7 @@ from memsim.state import (
     CPU_QUEUED,
     DONE,
     FREE,
+    G_FILL,
     G_HINT,
     H_DIRTY,
     H_EVER,
@@ -118,19 +120,23 @@ def _start_state(m: Machine, g: int, t: float) -> None:
     for p in range(gs.page0, gs.page0 + gs.pages):
         if m.page[p].gstate == KERNEL or gs.start == ALL_RESIDENT:
             _back(m, g, p, t)
-        elif gs.start == RECLAIMED and alloc_slot(m, p) != NOBODY:
+        elif gs.start == RECLAIMED and hs.free_pages > hs.min_pages and alloc_slot(m, p) != NOBODY:
             m.page[p].hstate = SWAPPED
             m.page[p].hflags = np.uint8(H_EVER)
             gs.host_swapped_pages += 1
-            if m.device[hs.swap_device].kind == 2:
+            if m.device[hs.swap_device].kind == ZRAM:
                 hs.zram_stored += 1
+                size_zram(m)
+        if m.page[p].gstate == KERNEL and m.page[p].hstate == UNBACKED:
+            m.page[p].gflags |= np.uint8(G_FILL)  # no frame was to be had: not written yet
 
 
 @kernel
 def _charge_emulator(m: Machine, g: int, sign: int) -> None:
     gs = m.guest[g]
     hs = m.host[0]
-    n = gs.emulator_pages if sign > 0 else gs.emulator_resident_pages
+    room = max(0, hs.free_pages - hs.min_pages)
+    n = min(gs.emulator_pages, room) if sign > 0 else gs.emulator_resident_pages
     gs.emulator_resident_pages += sign * n
     hs.free_pages -= sign * n
     m.group[group_of(m, g)].usage += sign * n
@@ -164,20 +170,23 @@ def booted(m: Machine, g: int, t: float) -> None:
     gs.state = 2
     for k in range(gs.task0, gs.task0 + gs.tasks):
         tk = m.task[k]
-        if tk.state == DONE:
+        if tk.state == DONE and gs.rebooting:
             continue
-        if tk.restarts == 0:
-            tk.started_s = t
+        if gs.rebooting:
+            m.book[k, RESTART] += max(0.0, t - tk.clock)
+            tk.clock = max(tk.clock, t)
+            tk.phase_t = tk.clock
+        else:
+            # A new life; the time that it was off is not part of any.
+            lived = 0.0 if np.isnan(tk.started_s) else tk.clock - tk.started_s
+            tk.started_s = t - lived
             tk.clock = t
             enter_phase(m, k, tk.phase0)
-        elif tk.clock < t:
-            m.book[k, RESTART] += t - tk.clock
-            tk.clock = t
-            tk.phase_t = t
         go_again(m, k, t)
     for k in range(gs.task0 + gs.tasks, gs.task0 + gs.tasks + 3):
         m.task[k].clock = t
         make_runnable(m, k, t)
+    gs.rebooting = 0
     if gs.stop_s < np.inf:
         schedule(m, power_entity(m, g), max(gs.stop_s, t), g)
 
@@ -273,6 +282,7 @@ def power_off(m: Machine, g: int, t: float) -> None:
 def kill_guest(m: Machine, g: int, t: float) -> None:
     """Host OOM: the guest is ended, counted, and boots again; its work starts anew."""
     gs = m.guest[g]
+    gs.rebooting = 1
     gs.host_kills += 1
     m.host[0].oom_kills += 1
     power_off(m, g, t)

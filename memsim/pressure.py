@@ -10,7 +10,7 @@ from math import exp
 
 import numpy as np
 
-from memsim.jit import kernel
+from memsim.jit import entry, kernel
 from memsim.machine import Machine
 from memsim.params import PSI_PERIOD_S
 from memsim.state import NOBODY
@@ -20,7 +20,7 @@ _KEEP_60 = exp(-PSI_PERIOD_S / 60)
 _KEEP_300 = exp(-PSI_PERIOD_S / 300)
 
 
-@kernel
+@entry
 def shares(stalled: int, working: int, cpus: int) -> tuple[float, float]:
     """Return the shares of time (some, full) lost with so many tasks stalled and working."""
     if stalled <= 0:

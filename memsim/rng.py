@@ -7,7 +7,7 @@ Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
 
 import numpy as np
 
-from memsim.jit import kernel
+from memsim.jit import entry, kernel
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _M1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -30,7 +30,7 @@ def mix(z: np.uint64) -> np.uint64:
     return z ^ (z >> _S31)
 
 
-@kernel
+@entry
 def derive(seed: np.uint64, guest_id: np.uint64, task: np.uint64, purpose: np.uint64) -> np.uint64:
     """Make the key of one stream of draws."""
     z = mix(seed + GOLDEN)
@@ -39,7 +39,7 @@ def derive(seed: np.uint64, guest_id: np.uint64, task: np.uint64, purpose: np.ui
     return mix(z ^ purpose * GOLDEN)
 
 
-@kernel
+@entry
 def draw(key: np.uint64, n: np.uint64) -> np.uint64:
     """Return the n-th draw of a key: 64 uniform bits."""
     return mix(key + n * GOLDEN)

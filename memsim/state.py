@@ -25,7 +25,8 @@ G_HINT = 8  # the bit of the hinting bitmap
 G_FILL = 16  # allocated, its first fill (kernel context) still to come
 G_IO = 32  # the guest reads into it: locked, off the lists, `gprev` is the request
 G_BACK = 64  # the guest writes it out
-G_SLOW = G_HINT | G_FILL | G_IO  # a touch must not take the fast path
+G_VOID = 128  # its owner hinted it free and the kernel took the bit: undefined until next used
+G_SLOW = G_HINT | G_FILL | G_IO | G_VOID  # a touch must not take the fast path
 
 # page.glist: 0 none, else 1 + the guest list; page.hlist: 0 none, else 1 + (0 inactive, 1 active)
 
@@ -121,6 +122,7 @@ host_dtype = np.dtype(
         # CPU
         ("cores", "i4"),
         ("cores_used", "i4"),
+        ("cores_most", "i4"),  # a timeline may change `cores`
         ("runq_n", "i4"),
         ("min_vr", "f8"),
         ("mix_t", "f8"),
@@ -181,6 +183,7 @@ _STATS = [
 guest_dtype = np.dtype(
     [
         ("state", "u1"),  # 0 absent, 1 booting, 2 running
+        ("rebooting", "u1"),  # booting because the host killed it
         ("guest_id", "i8"),
         ("pages", "i8"),  # maximum size
         ("min_pages", "i8"),

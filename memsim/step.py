@@ -79,6 +79,8 @@ def _slice_to(m: Machine, e: int, end: float, cls: int, why: int, t: float) -> N
 def _contended(m: Machine, e: int) -> bool:
     hs = m.host[0]
     g = m.cpu[e].guest
+    if hs.cores_used > hs.cores:  # cores were taken away
+        return True
     return hs.runq_n > 0 or (g != NOBODY and m.guest[g].runnable > 0)
 
 

@@ -69,6 +69,7 @@ def _do(m: Machine, i: int, t: float) -> None:
         set_limit(m, en.index, int(en.value), t)
     elif en.act == CORES:
         m.host[0].cores = int(en.value)
+        m.host[0].cores_most = max(m.host[0].cores_most, m.host[0].cores)
     elif en.act == TARGET:
         set_target(m, en.guest, int(en.value), t)
     elif en.act == MARK:

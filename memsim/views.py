@@ -6,7 +6,7 @@ from memsim import step
 from memsim.account import IDLE, N_CLASSES, RESTART
 from memsim.events import schedule, tick_entity
 from memsim.guest import available
-from memsim.jit import kernel
+from memsim.jit import entry, kernel
 from memsim.machine import Machine
 from memsim.params import PSI_PERIOD_S
 from memsim.power import power_entity
@@ -52,7 +52,7 @@ def _settle_task(m: Machine, k: int, t: float) -> None:
         elif state == ON_EVENT or state == DONE:
             book_time(m, k, IDLE, t - tk.clock)
             tk.clock = t
-        elif state == OFF and tk.restarts > 0 and m.guest[tk.guest].state == 1:
+        elif state == OFF and m.guest[tk.guest].rebooting:
             book_time(m, k, RESTART, t - tk.clock)
             tk.clock = t
 
@@ -100,7 +100,7 @@ def _export(m: Machine, view: np.ndarray, account: np.ndarray) -> None:
                 account[g, j, c] = m.book[k, c]
 
 
-@kernel
+@entry
 def advance(m: Machine, until: float, view: np.ndarray, account: np.ndarray) -> bool:
     """Advance a host and refresh its views; True if it stopped at a mark on the way.
 
@@ -117,7 +117,7 @@ def advance(m: Machine, until: float, view: np.ndarray, account: np.ndarray) -> 
     return m.host[0].marked != 0
 
 
-@kernel
+@entry
 def start(m: Machine) -> None:
     """Begin a host's life at time 0."""
     hs = m.host[0]
@@ -128,7 +128,7 @@ def start(m: Machine) -> None:
     plan_entry(m, 0.0)
 
 
-@kernel
+@entry
 def set_targets(m: Machine, pages: np.ndarray) -> None:
     """Set a host's targets: (G,) int64 [pages], negative leaves alone."""
     for g in range(m.host[0].guests):

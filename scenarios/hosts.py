@@ -4,11 +4,13 @@ Also what only a simulation has: reset by key, time that passes on demand, the t
 copies of everything.
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from configs.loading import dump
 from contract import state as carried
 from contract.arrays import UNKNOWN, Bools, Floats, Ints
 from contract.decision import TARGETS_ONLY, Decision
@@ -48,7 +50,7 @@ class Snapshot(NamedTuple):
     """Some hosts, to the last bit."""
 
     keys: tuple[Key, ...]
-    scenarios: tuple[int, ...]  # index into the scenarios of the hosts
+    scenarios: tuple[str, ...]  # digest of each host's scenario
     fleet: FleetSnapshot
     remembered: Remembered
 
@@ -87,6 +89,8 @@ class SimulatedHosts:
         self._facts = blank(hosts, self.guests)
         self._remembered = _nothing(hosts, self.guests)
         self._kept: dict[tuple[int, Key], DrawnHost] = {}
+        digests = {id(one): digest(one) for one in several}
+        self._digests = [digests[id(one)] for one in self.scenarios]
 
     def reset(self, rows: Sequence[int] | Ints, keys: Sequence[Key | int]) -> None:
         """Give hosts new lives at time 0.
@@ -203,7 +207,7 @@ class SimulatedHosts:
         chosen = [int(row) for row in rows]
         return Snapshot(
             tuple(self.drawn[row].key for row in chosen),
-            tuple(chosen),
+            tuple(self._digests[row] for row in chosen),
             self.fleet.snapshot(chosen),
             carried.take_rows(self._remembered, np.array(chosen, np.int64)),
         )
@@ -218,7 +222,7 @@ class SimulatedHosts:
         if len(chosen) != len(snapshot.keys):
             raise ValueError(f"restore: {len(chosen)} rows for {len(snapshot.keys)} hosts")
         for row, source in zip(chosen, snapshot.scenarios, strict=True):
-            if self.scenarios[row] != self.scenarios[source]:
+            if self._digests[row] != source:
                 raise ValueError(f"restore: host {row} has another scenario than was copied")
         self.fleet.restore(chosen, snapshot.fleet)
         drawn = [self._draw(row, key) for row, key in zip(chosen, snapshot.keys, strict=True)]
@@ -265,6 +269,11 @@ class SimulatedHosts:
         known = (kept.applied_bytes >= 0) & (guest["state"] > 0) & ~forgotten
         age = self.fleet.time_s[:, None] - kept.applied_at_s
         return np.where(known, kept.applied_bytes, UNKNOWN), np.where(known, age, np.nan)
+
+
+def digest(scenario: Scenario) -> str:
+    """What tells a scenario from any other: a hash of all that it says."""
+    return hashlib.sha256(dump(scenario).encode()).hexdigest()
 
 
 def _nothing(hosts: int, guests: int) -> Remembered:

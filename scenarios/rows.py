@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 LONGEST_HOLD = 0.8  # rows: so that every row has a change, and freedom to keep its mean
-ROUNDS = 200
+ROUNDS = 1000  # needed only where a row next to a high one is nearly 0
 CLOSE = 1e-4  # of the largest row mean: good enough
 
 

@@ -1,0 +1,403 @@
+"""Simulated hosts through the contract: what is read, what is obeyed, what is exact."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import scenarios
+from configs.loading import build, packaged
+from contract import telemetry as contract_telemetry
+from contract.arrays import UNKNOWN
+from contract.decision import Decision, hold
+from contract.descriptors import GuestState, ResizeMechanism, SwapClass
+from contract.host import Host, Refused
+from contract.telemetry import COLUMNS, Telemetry, column
+from scenarios.hosts import SimulatedHosts
+from scenarios.schema import Scenario
+
+MIB = 2**20
+LIBRARY = [name for name in packaged("scenarios") if "/" not in name and name != "bitbrains"]
+
+WORK = {
+    "kernel": "8MiB",
+    "regions": {
+        "heap": {"kind": "anon", "size": "48MiB"},
+        "file": {"kind": "file", "size": "32MiB"},
+    },
+    "tasks": {
+        "use": {"phases": [{"op": "touch", "region": "heap", "rate": 200, "per_arrival": 16}]},
+        "read": {"phases": [{"op": "read", "region": "file", "rate": 20, "per_arrival": 16}]},
+    },
+}
+
+
+def simple(**changes: Any) -> Scenario:  # noqa: ANN401  parts of a scenario
+    data: dict[str, Any] = {
+        "name": "simple",
+        "host": {
+            "page": "64KiB",
+            "ram": "512MiB",
+            "devices": {"disk": {"preset": "nvme"}},
+            "swap": {"device": "disk", "size": "256MiB"},
+        },
+        "guests": [{"name": "a", "size": "128MiB", "min": "32MiB", "count": 2, "work": WORK}],
+    }
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        here: Any = data
+        for step in parents:
+            here = here[int(step)] if isinstance(here, list) else here.setdefault(step, {})
+        here[last] = value
+    return build(Scenario, data, "test")
+
+
+def started(scenario: Scenario, hosts: int = 1, **options: Any) -> SimulatedHosts:  # noqa: ANN401
+    made = SimulatedHosts(scenario, hosts, threads=1, **options)
+    made.reset(range(hosts), [(0, number) for number in range(hosts)])
+    return made
+
+
+def targets(made: SimulatedHosts, *sizes: int) -> Decision:
+    row = np.full(made.guests, UNKNOWN, np.int64)
+    row[: len(sizes)] = sizes
+    return Decision(np.tile(row, (made.hosts, 1)))
+
+
+def same(one: Telemetry, other: Telemetry) -> None:
+    for name in COLUMNS:
+        mine, theirs = column(one, name), column(other, name)
+        assert np.array_equal(mine, theirs, equal_nan=mine.dtype.kind == "f"), name
+
+
+def test_they_are_a_host() -> None:
+    host: Host = started(simple())
+    contract_telemetry.check(host.read())
+    assert host.supports == {"target_bytes"}
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_every_scenario_runs_fifty_steps_and_stays_finite(name: str) -> None:
+    made = started(scenarios.load(name), 2)
+    for step in range(1, 51):
+        made.advance(np.array([2.0 * step, 3.0 * step]))
+        reading = made.read()
+        contract_telemetry.check(reading)
+        if step % 5 == 0:
+            size = np.where(reading.present, reading.max_bytes * (10 - step % 4) // 10, UNKNOWN)
+            made.apply(Decision(np.maximum(size, np.where(reading.present, reading.min_bytes, -1))))
+    assert reading.time_s.tolist() == [100, 150]
+    assert np.isfinite(made.truth().account).all()
+    made.fleet.check()
+    known = reading.present
+    assert (reading.current_bytes[known] <= reading.max_bytes[known]).all()
+    assert (reading.resident_bytes[known] <= reading.max_bytes[known]).all()
+    assert (reading.free_bytes + reading.cached_bytes <= reading.total_bytes).all()
+
+
+def test_a_reading_is_the_truth_in_bytes() -> None:
+    made = started(simple())
+    made.advance(30.0)
+    reading, truth = made.read(), made.truth()
+    page = 64 * 1024
+    assert reading.total_bytes[0] == 512 * MIB
+    assert reading.free_bytes[0] == truth.host["free_pages"][0] * page
+    assert (reading.resident_bytes == truth.guest["resident_pages"] * page).all()
+    assert (reading.stats_free_bytes == truth.guest["stats_free"] * page).all()
+    assert (reading.stats_caches_bytes == truth.guest["stats_disk_caches"] * page).all()
+    assert reading.guest_id.tolist() == [[0, 1]]
+    assert (reading.state == GuestState.RUNNING).all()
+    assert reading.swap_class[0] == SwapClass.SOLID
+    assert (reading.resize_mechanism == ResizeMechanism.BALLOON).all()
+    assert (reading.min_bytes == 32 * MIB).all() and (reading.weight == 1000).all()
+    assert ((reading.stats_age_s >= 0) & (reading.stats_age_s <= 1.0)).all()
+
+
+def test_an_empty_slot_is_unknown() -> None:
+    made = started(simple(guests__0__count=1), guests=3)
+    made.advance(5.0)
+    reading = made.read()
+    contract_telemetry.check(reading)
+    assert reading.present.tolist() == [[True, False, False]]
+    for name, about in COLUMNS.items():
+        if about.scope == "guest" and name != "present":
+            values = column(reading, name)[0, 1:]
+            assert (np.isnan(values) if values.dtype.kind == "f" else values == -1).all(), name
+
+
+@pytest.mark.parametrize("deflate", [True, False])
+def test_a_total_shrinks_only_without_deflate_on_oom(deflate: bool) -> None:
+    made = started(simple(guests__0__mechanisms={"deflate_on_oom": deflate}))
+    made.advance(10.0)
+    made.apply(targets(made, 96 * MIB, 96 * MIB))
+    made.advance(20.0)
+    reading = made.read()
+    assert (reading.current_bytes == 96 * MIB).all()
+    total = 128 if deflate else 96
+    assert (reading.stats_total_bytes == total * MIB).all()
+    assert (reading.deflate_on_oom == int(deflate)).all()
+    if not deflate:
+        assert (reading.stats_current_bytes == 96 * MIB).all()
+    used = contract_telemetry.used_bytes(reading)
+    truth = made.truth().guest
+    real = (truth["pages"] - truth["balloon_pages"] - truth["stats_available"]) * 64 * 1024
+    assert (used == real).all()
+
+
+def test_a_free_target_is_taken_off_all_that_a_policy_sees() -> None:
+    made = started(
+        simple(
+            host__kernel="2011",
+            guests__0__mechanisms={"resize": "free_target", "hinting": "bitmap"},
+        )
+    )
+    made.advance(10.0)
+    before = made.read()
+    made.apply(targets(made, 96 * MIB, 96 * MIB))
+    made.advance(20.0)
+    after = made.read()
+    gone = before.current_bytes - after.current_bytes
+    assert (gone > 16 * MIB).all()
+    assert (after.stats_total_bytes == after.current_bytes).all()
+    assert (after.deflate_on_oom == 0).all()
+    assert (after.stats_free_bytes < before.stats_free_bytes - 8 * MIB).all()
+
+
+def test_within_a_page_a_balloon_is_where_it_was_asked_to_be() -> None:
+    made = started(simple())
+    made.advance(5.0)
+    odd = 100 * MIB + 5 * 4096
+    made.apply(targets(made, odd))
+    made.advance(20.0)
+    reading = made.read()
+    assert reading.current_bytes.tolist() == [[odd, 128 * MIB]]
+    assert made.truth().guest["taken_pages"][0, 0] == (28 * MIB - 5 * 4096) // 65536 + 1
+
+
+def test_targets_are_remembered_with_their_age() -> None:
+    made = started(simple())
+    assert (made.read().applied_target_bytes == -1).all()
+    made.apply(targets(made, 96 * MIB))
+    made.advance(4.0)
+    made.apply(targets(made, 96 * MIB))  # the same once more
+    made.advance(10.0)
+    reading = made.read()
+    assert reading.applied_target_bytes.tolist() == [[96 * MIB, -1]]
+    assert reading.applied_age_s[0, 0] == pytest.approx(10.0) and np.isnan(
+        reading.applied_age_s[0, 1]
+    )
+    made.apply(targets(made, 80 * MIB, 2**40))
+    made.advance(13.0)
+    reading = made.read()
+    assert reading.applied_target_bytes.tolist() == [[80 * MIB, 128 * MIB]]
+    assert reading.applied_age_s[0] == pytest.approx([3.0, 3.0])
+
+
+def test_a_guest_that_boots_anew_has_no_target() -> None:
+    timeline = [
+        {"at": 10, "do": "stop", "guest": "a-1"},
+        {"at": 12, "do": "start", "guest": "a-1"},
+    ]
+    made = started(simple(timeline=timeline))
+    made.apply(targets(made, 96 * MIB, 96 * MIB))
+    made.advance(9.0)
+    assert (made.read().applied_target_bytes == 96 * MIB).all()
+    made.advance(11.0)
+    assert made.read().present.tolist() == [[False, True]]
+    made.apply(targets(made, 96 * MIB, 96 * MIB))  # nobody is there to be asked
+    made.advance(14.0)
+    reading = made.read()
+    assert reading.applied_target_bytes.tolist() == [[-1, 96 * MIB]]
+    assert reading.current_bytes.tolist() == [[128 * MIB, 96 * MIB]]
+
+
+def test_what_cannot_be_done_is_refused() -> None:
+    made = started(simple())
+    with pytest.raises(Refused, match="host 0, slot 1: a target of 0"):
+        made.apply(targets(made, 96 * MIB, 0))
+    with pytest.raises(Refused, match="memory_high_bytes: not on these hosts"):
+        made.apply(hold(1, 2)._replace(memory_high_bytes=np.full((1, 2), MIB)))
+    with pytest.raises(ValueError, match=r"expected \(1, 2\)"):
+        made.apply(hold(2, 2))
+
+
+def test_hosts_of_a_batch_do_what_they_do_alone() -> None:
+    mixed = [scenarios.load("small"), simple(), scenarios.load("default")]
+    together = SimulatedHosts(mixed, 3, threads=2)
+    together.reset([0, 1, 2], [(5, 1), (5, 2), (5, 3)])
+    for step in (1, 2, 3):
+        together.advance(np.array([10.0, 20.0, 30.0]) * step)
+        seen = together.read()
+        together.apply(Decision(np.where(seen.present, seen.max_bytes * 7 // 10, -1)))
+    for row, scenario in enumerate(mixed):
+        alone = SimulatedHosts(scenario, 1, threads=1, guests=together.guests)
+        alone.reset([0], [(5, row + 1)])
+        for step in (1, 2, 3):
+            alone.advance(10.0 * (row + 1) * step)
+            mine = alone.read()
+            alone.apply(Decision(np.where(mine.present, mine.max_bytes * 7 // 10, -1)))
+        same(contract_telemetry.select(seen, np.array([row])), mine)
+
+
+def test_a_copy_goes_on_exactly_as_the_original() -> None:
+    scenario = scenarios.load("default", ["sensors.agents=0.5", "sensors.delay=0.5"])
+    made = started(scenario, 3)
+    made.advance(60.0)
+    reading = made.read()
+    made.apply(Decision(np.where(reading.present, reading.max_bytes * 8 // 10, -1)))
+    made.advance(70.0)
+    made.read()
+    copy = made.snapshot([2, 0])
+    made.advance(130.0)
+    wanted = made.read()
+    other = SimulatedHosts(scenario, 2, threads=1)
+    other.reset([0, 1], [(9, 0), (9, 1)])
+    other.advance(5.0)
+    other.restore([0, 1], copy)
+    assert [one.key for one in other.drawn] == [(0, 2), (0, 0)]
+    other.advance(130.0)
+    same(other.read(), contract_telemetry.select(wanted, np.array([2, 0])))
+    made.restore([0], made.snapshot([2]))
+    same(
+        contract_telemetry.select(made.read(), np.array([0])),
+        contract_telemetry.select(made.read(), np.array([2])),
+    )
+
+
+def test_a_copy_fits_only_its_own_scenario() -> None:
+    made, other = started(simple()), started(scenarios.load("small"))
+    copy = made.snapshot([0])
+    with pytest.raises(ValueError, match="2 rows for 1 hosts"):
+        made.restore([0, 0], copy)
+    with pytest.raises(ValueError, match="host 0 has another scenario"):
+        other.restore([0], copy)
+
+
+def test_one_host_is_reset_and_the_others_go_on() -> None:
+    made = started(simple(), 2)
+    made.advance(10.0)
+    before = made.read()
+    made.reset([1], [(0, 7)])
+    after = made.read()
+    assert after.time_s.tolist() == [10, 0]
+    same(
+        contract_telemetry.select(before, np.array([0])),
+        contract_telemetry.select(after, np.array([0])),
+    )
+    made.advance(np.array([10.0, 20.0]))
+    assert made.time_s.tolist() == [10, 20]
+
+
+def test_a_guest_does_the_same_work_whatever_its_size() -> None:
+    """Open-loop arrivals are numbered, so no policy changes how many come."""
+    done = []
+    for size in (128, 48):
+        made = started(simple())
+        made.apply(targets(made, size * MIB))
+        made.advance(60.0)
+        done.append(made.truth().task["arrivals"].copy())
+    assert np.array_equal(done[0], done[1]) and (done[0] > 1000).any()
+
+
+def test_missing_statistics_are_unknown() -> None:
+    made = started(simple(sensors={"missing": 1.0}))
+    made.advance(10.0)
+    reading = made.read()
+    assert np.isnan(reading.stats_age_s).all()
+    assert (reading.stats_available_bytes == -1).all() and (reading.resident_bytes > 0).all()
+
+
+def test_late_statistics_are_those_of_before() -> None:
+    late, prompt = started(simple(sensors={"delay": 3.5})), started(simple())
+    for made in (late, prompt):
+        made.advance(20.0)
+    prompt_at = prompt.read()
+    late.advance(23.5)
+    late_at = late.read()
+    assert np.array_equal(late_at.stats_free_bytes, prompt_at.stats_free_bytes)
+    assert late_at.stats_age_s == pytest.approx(prompt_at.stats_age_s + 3.5)
+    assert (late.read().time_s == 23.5).all()
+
+
+def test_noise_is_as_large_as_asked_and_the_same_twice() -> None:
+    exact, noisy = (started(simple(sensors={"noise": part}), 20) for part in (0.0, 0.05))
+    errors = []
+    for step in range(1, 30):
+        exact.advance(2.0 * step)
+        noisy.advance(2.0 * step)
+        wanted, found = exact.read(), noisy.read()
+        same(found, noisy.read())
+        errors.append(found.stats_available_bytes / wanted.stats_available_bytes - 1)
+        assert (found.stats_available_bytes <= found.stats_total_bytes).all()
+    assert np.std(errors) == pytest.approx(0.05, rel=0.15)
+
+
+def test_what_an_operator_does_not_know_is_unknown() -> None:
+    made = started(simple(sensors={"descriptors": False, "psi": False}))
+    made.advance(5.0)
+    reading = made.read()
+    for name in ("resize_mechanism", "hinting", "async_mode", "deflate_on_oom"):
+        assert (column(reading, name) == -1).all()
+    assert reading.swap_class[0] == -1 and np.isnan(reading.psi_some_s).all()
+
+
+def test_agents_are_optional_columns() -> None:
+    assert started(simple()).read().agent_anonymous_bytes is None
+    made = started(simple(sensors={"agents": 1.0}))
+    made.advance(10.0)
+    reading = made.read()
+    contract_telemetry.check(reading)
+    anonymous = column(reading, "agent_anonymous_bytes")
+    assert (anonymous > 0).all() and (anonymous <= 128 * MIB).all()
+    assert (column(reading, "agent_age_s") == reading.stats_age_s).all()
+
+
+def test_guests_in_one_cgroup_are_charged_together() -> None:
+    changes = {"host__cgroups": {"box": {}}, "guests__0__cgroup": "box"}
+    made = started(simple(**changes))
+    made.advance(10.0)
+    reading = made.read()
+    use = reading.cgroup_current_bytes[0]
+    assert use[0] == use[1] and use[0] >= reading.resident_bytes.sum()
+
+
+def test_jobs_end_and_services_do_not() -> None:
+    work = {
+        "tasks": {
+            "job": {"phases": [{"op": "compute", "seconds": 5}]},
+            "loop": {"phases": [{"op": "repeat", "phases": [{"op": "sleep", "seconds": 1}]}]},
+            "late": {"phases": [{"op": "sleep", "seconds": 30}, {"op": "exit"}]},
+        }
+    }
+    made = started(simple(guests__0__work=work, guests__0__stop=40))
+    assert [part.tolist() for part in made.jobs()] == [[4], [0]]
+    made.advance(12.0)
+    assert [part.tolist() for part in made.jobs()] == [[4], [2]]
+    made.advance(41.0)
+    assert [part.tolist() for part in made.jobs()] == [[4], [4]]
+
+
+def test_marks_have_their_names() -> None:
+    timeline = [
+        {"at": 5, "do": "mark", "name": "begin"},
+        {"after": 2, "do": "target", "guest": "a-1", "size": "96MiB"},
+        {"do": "wait_target", "guest": "a-1"},
+        {"do": "mark", "name": "shrunk"},
+    ]
+    made = started(simple(timeline=timeline))
+    made.advance(30.0)
+    (first, at_first), (second, at_second) = made.marks(0)
+    assert (first, second) == ("begin", "shrunk")
+    assert at_first.time_s == pytest.approx(5.0) and 7.0 <= at_second.time_s < 20
+    assert at_second.guest["taken_pages"][0] == 32 * 16
+
+
+def test_wrong_numbers_of_things_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 of them; expected 1 or 3"):
+        SimulatedHosts([simple(), simple()], 3)
+    with pytest.raises(ValueError, match="1 slots; expected at least 2"):
+        SimulatedHosts(simple(), 1, guests=1)
+    with pytest.raises(ValueError, match="1 keys for 2 hosts"):
+        SimulatedHosts(simple(), 2).reset([0, 1], [1])
+    with pytest.raises(RuntimeError, match="reset"):
+        _ = SimulatedHosts(simple(), 1).drawn

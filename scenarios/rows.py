@@ -2,7 +2,7 @@
 
 A row is the mean over minutes; a policy decides every few seconds.  Straight lines or steps at the
 rows' ends would give their clock away, and a policy could learn when memory is about to change.
-So levels hold between the points of a Poisson process that knows nothing of the rows, each level
+So levels hold for exponential times (cut at LONGEST_HOLD) that know nothing of the rows, each level
 is its row's value times a log-normal burst, and then all levels are scaled, as little as it takes,
 until every row has its mean again (iterative proportional fitting).
 """
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-LONGEST_HOLD = 0.8  # rows: so that every row has a change, and freedom to keep its mean
+LONGEST_HOLD = 0.45  # rows: so that some level lies wholly within each, free to keep its mean
 ROUNDS = 1000  # needed only where a row next to a high one is nearly 0
 CLOSE = 1e-4  # of the largest row mean: good enough
 

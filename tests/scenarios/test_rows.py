@@ -32,14 +32,10 @@ def test_every_row_keeps_its_mean(
 
 
 def test_rows_of_zero_stay_zero_and_their_neighbours_keep_their_means() -> None:
-    """Only where a row has but one change, between two rows of zero, is there no freedom left."""
-    errors = []
     for seed in range(300):
         rows = np.array([0.0, 0.5, 0.5, 0.0, 0.0, 0.8, 0.9, 0.0])
         found = row_means(burst(rows, 0.2, 0.3, rng(seed)), len(rows))
-        assert (found[rows == 0] < 0.01).all()
-        errors.append(np.abs(found - rows).max())
-    assert np.percentile(errors, 95) < 0.01
+        assert np.abs(found - rows).max() < 0.001
 
 
 def test_row_means_of_known_levels() -> None:

@@ -43,6 +43,13 @@ class Standing:
     resize_share: float  # guest CPU seconds on resizing per second and host
     interventions_per_hour: float  # of the guard, per host
 
+    def as_dict(self) -> dict[str, object]:
+        """Plain data, intervals as value, low and high."""
+        return {
+            name: value._asdict() if isinstance(value, Interval) else value
+            for name, value in vars(self).items()
+        }
+
 
 def standings(
     results: Results, reference: str, resamples: int = RESAMPLES, seed: int = 0
@@ -84,20 +91,18 @@ def _winner(results: Results, table: Sequence[Standing], resamples: int) -> str:
     score = f"J {best.j.value:.3f}"
     if len(table) == 1:
         return f"{best.label} ran alone: {score}, nothing to compare it with."
-    second = table[1]
-    lead = difference(results.of(best.label), results.of(second.label), resamples)
-    if lead.low > 0:
-        return f"{best.label} won: {score}, ahead of {second.label} by {spread(lead)}."
-    level = [best.label]
-    for standing in table[1:]:
-        gap = difference(results.of(best.label), results.of(standing.label), resamples)
-        if gap.low > 0:
-            break
-        level.append(standing.label)
-    ahead = "nothing separates them" if len(level) == len(table) else "they lead together"
+    gaps = {
+        standing.label: difference(results.of(best.label), results.of(standing.label), resamples)
+        for standing in table[1:]
+    }
+    second = table[1].label
+    level = [label for label, gap in gaps.items() if not gap.low > 0]
+    if not level:
+        return f"{best.label} won: {score}, ahead of {second} by {spread(gaps[second])}."
+    ahead = "nothing separates them" if len(level) == len(gaps) else "they lead together"
     return (
-        f"No single winner: {_listed(level)} show no evidence of a difference; {ahead}"
-        f" (best mean: {best.label}, {score}, {spread(lead)} against {second.label})."
+        f"No single winner: {_listed([best.label, *level])} show no evidence of a difference;"
+        f" {ahead} (best mean: {best.label}, {score}, {spread(gaps[level[0]])} against {level[0]})."
     )
 
 

@@ -1,0 +1,174 @@
+"""Compare policies on simulated hosts: `python evaluate.py configs/evaluate/demo.yaml`."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from configs.loading import ConfigError, dump, load, packaged, write_atomic
+from contract.host import HostError
+from reports import folder, storage, table
+from reports.entrants import EntrantError, entrants, labels
+from reports.episodes import Results
+from reports.evaluation import Progress, run
+from reports.page import Provenance
+from reports.rows import EvaluationError
+from reports.settings import Evaluation
+from reports.standings import Standing, standings, verdict
+from reports.workloads import Workloads, prepare
+from scenarios.traces import TraceError
+
+TEACHING = """\
+Every policy meets the same hosts: same guests, same work, same draws.  All guests start at their
+maximum; the first minutes are a warm-up under the policy itself, the rest is scored to its end.
+
+  J           mean score of the guests, min(1, 1/slowdown); slowdown is against the same guest alone
+              on an ample host, and the score is 0 from an out-of-memory kill to the end; 1 is best
+  difference  paired by host; an interval that includes 0 is no evidence of a difference
+
+examples:
+  python evaluate.py configs/evaluate/demo.yaml
+  python evaluate.py configs/evaluate/demo.yaml --policies static,slides,runs/mine,my_module:MyRule
+  python evaluate.py configs/evaluate/demo.yaml --policies slides,mine=runs/seed0+runs/seed1
+  python evaluate.py configs/evaluate/bitbrains.yaml --traces ~/traces --set seeds.count=20
+  python evaluate.py configs/evaluate/talk.yaml --json talk.json
+
+A policy is a baseline (static, equal, slides ...), the folder of a training run, or a class of
+your own with the methods of contract.policy.  --traces takes tidy parquet files or GWA-T-12 CSV
+files as published.  A second run with nothing changed reuses what the first one found.
+"""
+PROBLEMS = (
+    ConfigError,
+    EntrantError,
+    EvaluationError,
+    TraceError,
+    folder.FolderError,
+    HostError,
+)
+
+
+def arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="evaluate.py",
+        description=__doc__,
+        epilog=TEACHING,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    names = ", ".join(packaged("evaluate"))
+    parser.add_argument("config", help=f"YAML file, or the name of one that ships ({names})")
+    parser.add_argument(
+        "--policies", help="comma-separated, instead of the configuration's", metavar="A,B,..."
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change the configuration, such as seeds.count=20 or scored=10min; repeatable",
+    )
+    parser.add_argument("--traces", metavar="DIR", help="folder of measured traces to replay")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write every metric per episode and per guest"
+    )
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--name", help="write into runs/NAME; default: the configuration's name")
+    place.add_argument("--out", metavar="DIR", help="write into this folder")
+    parser.add_argument("--threads", type=int, help="of the simulator; results do not depend on it")
+    return parser.parse_args(given)
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Evaluate, print who won, and write the report."""
+    options = arguments(given)
+    try:
+        evaluate(options, shlex.join(["python", "evaluate.py", *(given or sys.argv[1:])]))
+    except PROBLEMS as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def evaluate(options: argparse.Namespace, command: str) -> None:
+    """Everything between the command line and the report."""
+    config = _config(options)
+    where = Path(options.out or Path("runs") / (options.name or config.name))
+    found, workloads = entrants(config), prepare(config)
+    for sentence in workloads.traces:
+        print(sentence)
+    content = folder.digest(config, found, workloads)
+    results = folder.kept(where, content)
+    reused = results is not None
+    if results is None:
+        results = _run(config, workloads, options.threads)
+        folder.write(where, config, results, content)
+    else:
+        print(f"Reusing the results in {where}: same configuration, policies, traces and code.")
+    ranked = standings(results, config.reference, config.bootstrap.resamples, config.bootstrap.seed)
+    said = verdict(results, ranked, config.reference, config.bootstrap.resamples)
+    table.show(ranked, said, config.reference, table.terminal())
+    if not reused or not (where / folder.REPORT).is_file():
+        about = Provenance(
+            title=config.title,
+            description=config.description,
+            command=command,
+            config=dump(config),
+            versions=folder.versions(),
+            traces=workloads.traces,
+            policies=labels(found),
+            reference=config.reference,
+            arms=bool(config.arms),
+            guard=f"Guard level: {config.guard}.",
+        )
+        folder.write_report(where, results, ranked, said, about)
+    if options.json:
+        write_atomic(options.json, _json(config, results, ranked, said))
+        print(f"Metrics: {options.json}")
+    print(f"Report: {where / folder.REPORT}")
+
+
+def _config(options: argparse.Namespace) -> Evaluation:
+    source = options.config
+    if "/" not in source and not source.endswith(".yaml"):
+        source = f"evaluate/{source}"
+    overrides = list(options.set)
+    if options.policies:
+        names = ", ".join(f'"{name.strip()}"' for name in options.policies.split(","))
+        overrides.append(f"policies=[{names}]")
+    if options.traces:
+        overrides += [f'traces_folder="{options.traces}"', "traces=measured"]
+    return load(Evaluation, source, overrides)
+
+
+def _run(config: Evaluation, workloads: Workloads, threads: int | None) -> Results:
+    with tqdm(
+        unit=" host-h",
+        bar_format="{percentage:3.0f} %|{bar:24}| {elapsed}<{remaining}  {desc}",
+        disable=None,
+    ) as bar:
+
+        def total(seconds: float) -> None:
+            bar.reset(total=seconds)
+
+        progress = Progress(total, lambda words: bar.set_description_str(words), bar.update)
+        return run(config, workloads.scenarios, entrants(config), progress, threads)
+
+
+def _json(
+    config: Evaluation, results: Results, ranked: Sequence[Standing], said: Sequence[str]
+) -> str:
+    summary = [standing.as_dict() for standing in ranked]
+    about = {
+        "name": config.name,
+        "reference": config.reference,
+        "verdict": list(said),
+        "standings": summary,
+    }
+    return storage.as_json(results, about)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""Who takes part: policies by the name of a baseline, a run folder or a class of anyone's."""
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agents.baselines import UnknownPolicy, load_policy
+from agents.baselines import names as baselines
+from agents.onnx_policy import CONTRACT, MODEL, ModelError, OnnxPolicy
+from contract.guard import GuardConfig
+from contract.policy import Policy
+from contract.version import ContractError, read_contract
+from reports.episodes import BASELINE_SEED
+from reports.settings import Evaluation, Setting
+from scenarios.schema import Arm
+
+FULL_GUARD = " (full guard)"
+
+
+class EntrantError(Exception):
+    """A policy that cannot take part; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A policy as it was found."""
+
+    policy: Policy[Any]
+    training_seed: int  # BASELINE_SEED if it was not trained
+    content: str  # digest of what it is made of, beside the project's own code
+    source: str  # in words
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One policy under one guard and one set of mechanisms."""
+
+    label: str  # policy's column in the results
+    member: Member
+    guard: GuardConfig = field(default_factory=GuardConfig)
+    arm: str = ""
+    mechanisms: Arm = field(default_factory=Arm)
+
+    @property
+    def learned(self) -> bool:
+        """Whether it was trained."""
+        return self.member.training_seed != BASELINE_SEED
+
+
+def entrants(config: Evaluation) -> tuple[Entrant, ...]:
+    """Everyone who takes part, in the order of the configuration.
+
+    Raises:
+        EntrantError: a policy does not exist or cannot be used; all of them at once.
+    """
+    problems: list[str] = []
+    found: list[Entrant] = []
+    guard = GuardConfig(level=config.guard)
+    uses = [(arm.policy, arm.name, arm.mechanisms) for arm in config.arms]
+    for text, arm, mechanisms in uses or [(text, "", Arm()) for text in config.policies]:
+        try:
+            label, members = read(text, config.settings)
+        except EntrantError as error:
+            problems.append(str(error))
+            continue
+        found += [Entrant(label, member, guard, arm, mechanisms) for member in members]
+        also_full = config.full_guard_too and config.guard == "limits" and not arm
+        if also_full and any(member.training_seed != BASELINE_SEED for member in members):
+            full = GuardConfig(level="full")
+            found += [Entrant(label + FULL_GUARD, member, full) for member in members]
+    if problems:
+        raise EntrantError("\n".join(problems))
+    return tuple(found)
+
+
+def read(text: str, settings: Mapping[str, Mapping[str, Setting]]) -> tuple[str, list[Member]]:
+    """The label and the policies behind `NAME` or `LABEL=NAME+NAME`.
+
+    Raises:
+        EntrantError: one cannot be used.
+    """
+    label, equals, names = text.partition("=")
+    sources = (names if equals else label).split("+")
+    if not all(sources) or not label:
+        raise EntrantError(f"policy {text!r}: expected NAME, or LABEL=NAME+NAME")
+    members = [_member(source, settings.get(source, {})) for source in sources]
+    seeds = [member.training_seed for member in members]
+    if len(members) > 1 and (BASELINE_SEED in seeds or len(set(seeds)) < len(seeds)):
+        raise EntrantError(
+            f"policy {text!r}: training seeds {seeds}: expected run folders of different seeds;"
+            " train them with --set seed=..."
+        )
+    return label, members
+
+
+def _member(source: str, settings: Mapping[str, Setting]) -> Member:
+    if source in baselines() or (":" in source and not Path(source).exists()):
+        return _plain(source, settings)
+    folder = Path(source)
+    if folder.is_dir():
+        return _trained(folder)
+    raise EntrantError(
+        f"policy {source!r}: there is no such baseline or run folder. Baselines:"
+        f" {', '.join(baselines())}. A run folder comes from `python train.py"
+        f" configs/train/demo.yaml --name {folder.name}`; a class of your own is my_module:MyPolicy"
+    )
+
+
+def _plain(source: str, settings: Mapping[str, Setting]) -> Member:
+    try:
+        policy = load_policy(source, dict(settings))
+    except UnknownPolicy as error:
+        raise EntrantError(str(error)) from error
+    if source in baselines():
+        changed = f" with {dict(settings)}" if settings else ""
+        return Member(policy, BASELINE_SEED, repr(sorted(settings.items())), "baseline" + changed)
+    file = inspect.getsourcefile(type(policy))
+    content = Path(file).read_bytes() if file else source.encode()
+    module = sys.modules[type(policy).__module__].__name__
+    digest = hashlib.sha256(content).hexdigest()
+    return Member(policy, BASELINE_SEED, digest, f"class of {module}, sha256 {digest[:12]}")
+
+
+def _trained(folder: Path) -> Member:
+    missing = [name for name in (MODEL, CONTRACT) if not (folder / name).is_file()]
+    if missing:
+        hint = (
+            f"its training has not finished; `python train.py --resume {folder}` goes on"
+            if (folder / "checkpoints").is_dir()
+            else "it is not the folder of a training run"
+        )
+        raise EntrantError(f"policy {str(folder)!r}: no {' and no '.join(missing)}: {hint}")
+    try:
+        rule = read_contract(folder / CONTRACT).decoding.rule
+        policy = OnnxPolicy(folder, name=str(folder), rule=load_policy(rule) if rule else None)
+    except (ContractError, ModelError) as error:
+        raise EntrantError(f"policy {str(folder)!r}: {error}; train it anew") from error
+    digest = hashlib.sha256()
+    for name in (MODEL, CONTRACT):
+        digest.update((folder / name).read_bytes())
+    content, seed = digest.hexdigest(), _seed(folder / "seed")
+    return Member(policy, seed, content, f"trained with seed {seed}, sha256 {content[:12]}")
+
+
+def _seed(path: Path) -> int:
+    """The training seed that the run folder names."""
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError) as error:
+        raise EntrantError(f"{path}: expected the training seed: {error}") from error
+
+
+def labels(found: Sequence[Entrant]) -> dict[str, str]:
+    """Label of every policy or arm -> what it is, in words."""
+    words: dict[str, list[str]] = {}
+    for entrant in found:
+        name = entrant.member.source
+        if entrant.arm:
+            changed = entrant.mechanisms.model_dump(exclude_none=True)
+            set_ = ", ".join(f"{key} {value}" for key, value in changed.items())
+            name = f"policy {entrant.label}; {set_ or 'mechanisms of the scenario'}"
+        words.setdefault(entrant.arm or entrant.label, []).append(name)
+    return {label: "; ".join(dict.fromkeys(parts)) for label, parts in words.items()}

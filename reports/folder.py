@@ -1,0 +1,123 @@
+"""The folder of an evaluation: results, report and figures, and whose they are.
+
+runs/<name>/config.yaml       the whole configuration, as resolved
+            seed              the first seed of the hosts
+            versions.json     of everything that the numbers may depend on
+            digest            of configuration, policies, traces and code; written last
+            episodes.parquet  and guests, memory, traffic: `storage`
+            report.html       and figures/
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import agents.baselines
+import contract
+import memsim
+import reports
+import scenarios
+from configs.loading import dump, write_atomic
+from reports import figures, page, plotstyle, storage, talk
+from reports.entrants import Entrant
+from reports.episodes import Results
+from reports.reference import sources
+from reports.settings import Evaluation
+from reports.standings import Standing
+from reports.workloads import Workloads
+
+CONFIG, SEED, VERSIONS, DIGEST, REPORT = (
+    "config.yaml",
+    "seed",
+    "versions.json",
+    "digest",
+    "report.html",
+)
+OF_TRAINING = ("checkpoints", "model.onnx")
+PACKAGES = ("overcommit", "numba", "numpy", "onnxruntime", "pyarrow", "scipy")
+
+
+class FolderError(Exception):
+    """A folder that cannot be used; the message says why and what would do."""
+
+
+def digest(config: Evaluation, entrants: Sequence[Entrant], workloads: Workloads) -> str:
+    """What the results depend on: configuration, scenarios, policies, traces, code and versions."""
+    parts = [
+        dump(config),
+        *(dump(scenario) for scenario in workloads.scenarios),
+        workloads.content,
+        *(
+            f"{entrant.label} {entrant.guard.level} {entrant.member.content}"
+            for entrant in entrants
+        ),
+        sources(*(Path(package.__path__[0]) for package in _PACKAGES)),
+        json.dumps(versions(), sort_keys=True),
+    ]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+_PACKAGES = (contract, memsim, scenarios, agents.baselines, reports)
+
+
+def kept(folder: Path, wanted: str) -> Results | None:
+    """The results in a folder if they are those wanted.
+
+    Raises:
+        FolderError: the folder is a training run's.
+    """
+    taken = [name for name in OF_TRAINING if (folder / name).exists()]
+    if taken:
+        raise FolderError(
+            f"{folder}: holds {taken[0]} of a training run; choose another --name or --out"
+        )
+    try:
+        if (folder / DIGEST).read_text(encoding="ascii").strip() != wanted:
+            return None
+        return storage.read(folder)
+    except (OSError, storage.ResultsError):
+        return None
+
+
+def write(folder: Path, config: Evaluation, results: Results, content: str) -> None:
+    """Write configuration, versions and results; the digest comes last."""
+    (folder / DIGEST).unlink(missing_ok=True)
+    write_atomic(folder / CONFIG, dump(config))
+    write_atomic(folder / SEED, f"{config.seeds.first}\n")
+    write_atomic(folder / VERSIONS, json.dumps(versions(), indent=2) + "\n")
+    storage.write(folder, results)
+    write_atomic(folder / DIGEST, content + "\n")
+
+
+def write_report(
+    folder: Path,
+    results: Results,
+    table: Sequence[Standing],
+    verdict: Sequence[str],
+    provenance: page.Provenance,
+) -> None:
+    """Write the page and its figures as files of their own."""
+    write_atomic(folder / REPORT, page.render(results, table, verdict, provenance))
+    pictures = {
+        "comparison": figures.comparison(results, table, provenance.reference),
+        "lost_time": figures.lost_time(results, table),
+    }
+    if provenance.arms:
+        pictures["talk"] = talk.talk(results)
+    for name, picture in pictures.items():
+        write_atomic(folder / "figures" / f"{name}.png", plotstyle.png(picture))
+        write_atomic(folder / "figures" / f"{name}.svg", plotstyle.svg(picture))
+
+
+def versions() -> Mapping[str, str]:
+    """Versions of what the numbers may depend on."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,183 @@
+"""Each guest alone on an ample host: what its slowdown is measured against.
+
+The runs depend on the guest's spec and the simulator's code alone, so they are kept on disk under
+the digest of both and serve all policies.
+"""
+
+import hashlib
+import io
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass, replace
+from enum import Enum
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+
+import memsim
+from configs.loading import write_atomic
+from memsim.fleet import Fleet
+from memsim.spec import Act, Entry, HostSpec, Resize, Start
+from reports.sampling import Sampler
+from reports.slowdown import Work
+
+BATCH = 64  # hosts simulated at once
+SPARE_BYTES = 256 * 2**20  # of an ample host beside twice what the guest can need
+POWER = (Act.START_GUEST, Act.STOP_GUEST)
+
+
+class Grid(NamedTuple):
+    """When samples are taken."""
+
+    period_s: float
+    end_s: float
+
+
+def alone(host: HostSpec, slot: int) -> HostSpec:
+    """The host of one guest's reference run: ample, nobody else, never resized.
+
+    Of the timeline only the guest's own power switch is left; an entry that follows a wait for
+    something else comes without that wait.
+    """
+    guest = host.guests[slot]
+    needed = guest.pages + guest.emulator_pages
+    memory = Start.RESIDENT if guest.start is Start.RECLAIMED else guest.start
+    return replace(
+        host,
+        ram_pages=host.reserved_pages + 2 * needed + SPARE_BYTES // host.page_bytes,
+        guests=(replace(guest, cgroup=-1, resize=Resize.NONE, start=memory),),
+        cores=max(host.cores, guest.vcpus),
+        cgroups=(),
+        timeline=tuple(_own_entries(host.timeline, slot)),
+    )
+
+
+def references(
+    hosts: Sequence[HostSpec],
+    grid: Grid,
+    folder: Path,
+    progress: Callable[[float], object],
+    threads: int | None = None,
+) -> dict[str, Work]:
+    """Run, or read back, every host given; each has one guest.
+
+    Args:
+        hosts: from `alone`.
+        grid: the samples to take.
+        folder: where finished runs are kept.
+        progress: told of simulated seconds of hosts as they pass.
+        threads: of the simulator.
+
+    Returns:
+        By `name` of the host: what its guest had done at each sample.
+    """
+    wanted = {name(host, grid): host for host in hosts}
+    found = {key: kept for key in wanted if (kept := _read(folder / f"{key}.npz")) is not None}
+    missing = [key for key in wanted if key not in found]
+    for begin in range(0, len(missing), BATCH):
+        batch = missing[begin : begin + BATCH]
+        for key, work in zip(
+            batch, _run([wanted[key] for key in batch], grid, progress, threads), strict=True
+        ):
+            _write(folder / f"{key}.npz", work)
+            found[key] = work
+    return found
+
+
+def missing(hosts: Sequence[HostSpec], grid: Grid, folder: Path) -> int:
+    """How many of the hosts have not been run yet."""
+    keys = {name(host, grid) for host in hosts}
+    return sum(not (folder / f"{key}.npz").is_file() for key in keys)
+
+
+def name(host: HostSpec, grid: Grid) -> str:
+    """The digest of a run: everything that it depends on."""
+    digest = hashlib.sha256(code().encode())
+    _feed(digest.update, (host, tuple(grid)))
+    return digest.hexdigest()[:32]
+
+
+@cache
+def code() -> str:
+    """Digest of the simulator's sources."""
+    return sources(Path(memsim.__path__[0]))
+
+
+def sources(*folders: Path) -> str:
+    """Digest of all Python and YAML files in folders, by their names and content."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        files = [path for path in folder.rglob("*") if path.suffix in (".py", ".yaml")]
+        for path in sorted(files):
+            digest.update(f"{folder.name}/{path.relative_to(folder)}\0".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def cache_folder() -> Path:
+    """Where reference runs are kept: XDG_CACHE_HOME or ~/.cache."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "overcommit" / "references"
+
+
+def _own_entries(timeline: Sequence[Entry], slot: int) -> list[Entry]:
+    clock_s, own = 0.0, []
+    for entry in timeline:
+        clock_s = max(clock_s, entry.at_s) if entry.at_s >= 0 else clock_s + entry.after_s
+        if entry.act in POWER and entry.guest == slot:
+            own.append(replace(entry, at_s=clock_s, after_s=0.0, guest=0))
+    return own
+
+
+def _run(
+    hosts: Sequence[HostSpec],
+    grid: Grid,
+    progress: Callable[[float], object],
+    threads: int | None,
+) -> list[Work]:
+    fleet = Fleet(len(hosts), threads)
+    fleet.reset(hosts)
+    sampler = Sampler(lambda: fleet, fleet.advance, grid.period_s, grid.end_s, progress)
+    sampler.wait_until(np.full(len(hosts), grid.end_s))
+    samples = sampler.samples()
+    return [samples.work(row, 0, len(host.guests[0].tasks)) for row, host in enumerate(hosts)]
+
+
+def _feed(update: Callable[[bytes], object], value: object) -> None:
+    """Everything that a spec holds, in the order of its fields."""
+    if isinstance(value, np.ndarray):
+        update(f"{value.dtype.str}{value.shape}".encode())
+        update(np.ascontiguousarray(value).tobytes())
+    elif is_dataclass(value) and not isinstance(value, type):
+        update(type(value).__name__.encode())
+        for field in fields(value):
+            update(field.name.encode())
+            _feed(update, getattr(value, field.name))
+    elif isinstance(value, tuple):
+        update(f"({len(value)}".encode())
+        for part in value:
+            _feed(update, part)
+    elif isinstance(value, Enum):
+        update(f"{value!r}".encode())
+    elif isinstance(value, (bool, int, float, str)):
+        update(f"{type(value).__name__}{value!r}".encode())
+    else:
+        raise TypeError(f"reference: cannot digest {type(value).__name__}")
+
+
+def _write(path: Path, work: Work) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **work._asdict())
+    write_atomic(path, buffer.getvalue())
+
+
+def _read(path: Path) -> Work | None:
+    """A kept run; None if there is none, or none that can be read."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return Work(**{field: kept[field] for field in Work._fields})
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None

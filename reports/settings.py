@@ -1,0 +1,96 @@
+"""What an evaluation is: configs/evaluate/*.yaml."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from configs.loading import Config, Seconds
+from scenarios.schema import Arm
+
+Setting = float | int | bool | str
+
+
+class ScenarioUse(Config):
+    """A scenario that takes part."""
+
+    scenario: str = Field(description="name of one that ships, or a path")
+    set: tuple[str, ...] = Field(default=(), description="changes to it, `path.to.field=value`")
+
+
+class Seeds(Config):
+    """Hosts are drawn from consecutive seeds; those of training begin at 2^20."""
+
+    first: int = Field(default=1000, ge=0, lt=2**20)
+    count: int = Field(default=8, ge=1, le=10_000)
+
+
+class ArmUse(Config):
+    """One arm of an experiment: mechanisms and a policy."""
+
+    name: str = Field(min_length=1)
+    policy: str = Field(default="static", description="as in --policies")
+    mechanisms: Arm = Field(default=Arm(), description="what differs from the scenario")
+
+
+class Bootstrap(Config):
+    """How intervals are made."""
+
+    resamples: int = Field(default=10_000, ge=100)
+    seed: int = Field(default=0, ge=0)
+
+
+class Evaluation(Config):
+    """Policies (or arms) x scenarios x seeds."""
+
+    name: str = Field(min_length=1, pattern=r"^[\w.-]+$", description="of its folder under runs/")
+    title: str = Field(min_length=1)
+    description: str = ""
+    scenarios: tuple[ScenarioUse, ...] = Field(min_length=1)
+    seeds: Seeds = Seeds()
+    policies: tuple[str, ...] = Field(
+        default=(),
+        description="baseline, run folder, module:Class, or label=one+another of several training"
+        " seeds",
+    )
+    settings: dict[str, dict[str, Setting]] = Field(
+        default={}, description="thresholds of baselines that differ from the defaults, by name"
+    )
+    arms: tuple[ArmUse, ...] = Field(default=(), description="instead of policies")
+    reference: str = Field(
+        default="slides", description="policy or arm that others are paired with"
+    )
+    warm_up: Seconds = Field(default=600.0, ge=0, description="under the policy itself; not scored")
+    scored: Seconds = Field(default=3600.0, gt=0)
+    period: Seconds = Field(default=5.0, gt=0, description="between samples of the results")
+    guard: Literal["limits", "full"] = "limits"
+    full_guard_too: bool = Field(
+        default=True, description="learned policies take part under the full guard as well"
+    )
+    traces: Literal["auto", "synthetic", "measured"] = Field(
+        default="auto", description="for replays; auto and measured fall back to synthetic ones"
+    )
+    traces_folder: str | None = Field(
+        default=None, description="left out: OVERCOMMIT_TRACES, or ../shared/traces"
+    )
+    split: Literal["train", "validation", "test", "all"] = Field(
+        default="validation", description="of machines and time, for replays"
+    )
+    bootstrap: Bootstrap = Bootstrap()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if bool(self.arms) == bool(self.policies):
+            raise ValueError("expected either policies or arms")
+        names = [arm.name for arm in self.arms] or list(self.policies)
+        if len(set(names)) != len(names):
+            raise ValueError(f"{names}: expected every name once")
+        for field in ("warm_up", "scored"):
+            samples = getattr(self, field) / self.period
+            if abs(samples - round(samples)) > 1e-9:
+                raise ValueError(f"{field}: expected whole periods of {self.period:g} s")
+        return self
+
+    @property
+    def end_s(self) -> float:
+        """[s] Length of an episode, warm-up included."""
+        return self.warm_up + self.scored

@@ -5,13 +5,17 @@ for page / 4 KiB accesses of a scenario: counts and rates are divided by that, C
 multiplied (model section 10).
 """
 
+import io
 import math
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import assert_never
 
 import numpy as np
 
+from configs.loading import ConfigError
 from memsim import spec
 from scenarios.curves import Drawn, Product, draw_curve, multiply
 from scenarios.quantities import Span
@@ -31,6 +35,7 @@ from scenarios.work import (
     Repeat,
     Signal,
     Sleep,
+    Stream,
     Task,
     Touch,
     Wait,
@@ -46,6 +51,7 @@ PATTERNS = {
     "zipf": spec.Pattern.ZIPF,
     "sequential": spec.Pattern.SEQUENTIAL,
     "loop": spec.Pattern.LOOP,
+    "stream": spec.Pattern.STREAM,
 }
 
 
@@ -79,6 +85,7 @@ class Built:
     tasks: tuple[spec.Task, ...]
     task_names: tuple[str, ...]
     kernel_pages: int
+    streams: tuple[np.ndarray, ...] = ()
 
 
 class _CurveTable:
@@ -127,6 +134,7 @@ def build_work(work: Work, owner: Owner) -> Built:
         for copy in range(copies):
             own_name = name if copies == 1 else f"{name}-{copy + 1}"
             writer = _Script(
+                streams=list(work.streams),
                 regions={region: (names.index(region), sizes[region]) for region in names},
                 curves=curves,
                 owner=owner,
@@ -137,7 +145,24 @@ def build_work(work: Work, owner: Owner) -> Built:
             tasks.append(spec.Task(writer.phases(task, start), weight=task.weight))
             task_names.append(own_name)
     kernel = owner.pages(work.kernel.of(owner.size))
-    return Built(regions, tuple(curves.curves), tuple(tasks), tuple(task_names), kernel)
+    streams = tuple(_recorded(stream, owner.page) for stream in work.streams.values())
+    return Built(regions, tuple(curves.curves), tuple(tasks), tuple(task_names), kernel, streams)
+
+
+def _recorded(stream: Stream, page: int) -> np.ndarray:
+    """(N,) int32 pages of the host that a recorded string of 4 KiB pages refers to.
+
+    Raises:
+        ConfigError: the file or its column is not there.
+    """
+    try:
+        with np.load(io.BytesIO(Path(stream.file).read_bytes()), allow_pickle=False) as file:
+            numbers = np.asarray(file[stream.column], np.int64)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ConfigError(
+            f"{stream.file}: expected an .npz file with an array {stream.column!r}: {error}"
+        ) from error
+    return (numbers // (page // ACCESS_BYTES)).astype(np.int32)
 
 
 def _region(region: Region, pages: int, page: int) -> spec.Region:
@@ -171,6 +196,7 @@ def _varied(rng: np.random.Generator, sigma: float) -> float:
 class _Script:
     """Writes one task's phases."""
 
+    streams: list[str]
     regions: dict[str, tuple[int, int]]  # name -> index, pages
     curves: _CurveTable
     owner: Owner
@@ -251,6 +277,7 @@ class _Script:
             op,
             region=region,
             pattern=PATTERNS[phase.pattern],
+            stream=-1 if phase.stream is None else self.streams.index(phase.stream),
             zipf_s=phase.zipf,
             write=write,
             count=-1 if accesses is None else max(1, math.ceil(accesses / grain / per_arrival)),

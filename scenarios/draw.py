@@ -6,58 +6,18 @@ experiment differ in their mechanisms alone.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
-import numpy as np
-
-from configs.loading import parse_bytes
 from memsim import spec
-from scenarios import check, profiles
-from scenarios.build import Built, Owner, build_work
-from scenarios.machine import (
-    DevicePreset,
-    Hints,
-    Kernel,
-    async_mode,
-    resize_mode,
-)
-from scenarios.quantities import Amount
-from scenarios.randomise import Randomise
-from scenarios.randomness import Key, as_key, seed_of, stream
-from scenarios.replay import Replayed, machines_of_host
-from scenarios.schema import Arm, Cooperation, Guest, Mechanisms, Scenario
-from scenarios.work import Profile, Work
+from scenarios.machine import DevicePreset, Kernel
+from scenarios.occupants import GuestFacts, Place, guests_of
+from scenarios.randomness import Key, as_key, pick, seed_of, stream, uniform
+from scenarios.schema import Scenario
+from scenarios.timeline import timeline_of
+
+__all__ = ["DrawnHost", "GuestFacts", "draw"]
 
 READAHEAD_BYTES = 32 * 1024  # page-cluster 3: eight pages of 4 KiB
-
-_START = {
-    "fresh": spec.Start.FRESH,
-    "resident": spec.Start.RESIDENT,
-    "reclaimed": spec.Start.RECLAIMED,
-}
-_HINTING = {Hints.NONE: spec.Hinting.NONE, Hints.BITMAP: spec.Hinting.BITMAP}
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class GuestFacts:
-    """What is known of a guest beside its memory: names, sizes and mechanisms."""
-
-    guest_id: int
-    name: str
-    kind: str  # profile, or "trace"
-    size: int  # [bytes] maximum
-    min: int  # [bytes]
-    weight: int
-    mechanisms: Mechanisms
-    cooperation: Cooperation
-    task_names: tuple[str, ...]
-    statistics: bool  # balloon statistics are polled
-    agent: bool  # there is an agent inside
-    source: str  # which trace it follows; empty: none
 
 
 @dataclass(frozen=True)
@@ -73,269 +33,21 @@ class DrawnHost:
     trace: str = ""  # which trace it replays and about when; empty: none
 
 
-@dataclass(frozen=True)
-class Place:
-    """The host's side of its guests."""
-
-    scenario: Scenario
-    key: Key
-    kernel: Kernel
-    arm: Arm
-
-    @property
-    def page(self) -> int:
-        """[bytes] of a page of the host."""
-        return self.scenario.host.page
-
-    def mechanisms(self, own: Mechanisms) -> Mechanisms:
-        """A guest's own mechanisms with what the arm changes."""
-        changed = self.arm.model_dump(exclude={"kernel"}, exclude_none=True)
-        return own.model_copy(update=changed) if changed else own
-
-
 def draw(scenario: Scenario, key: Key | int) -> DrawnHost:
     """The host that belongs to a key (seed, episode); always the same one."""
     key = as_key(key)
     arm, rng = scenario.arm, stream(key, "kernel")
     kernel = pick(scenario.randomise.kernels, rng, scenario.host.kernel)
     place = Place(scenario, key, arm.kernel or kernel, arm)
-    guests, extra, trace = _guests(place)
+    guests, extra, trace = guests_of(place)
     specs = tuple(item for item, _ in guests)
     facts = tuple(item for _, item in guests)
-    timeline, marks = _timeline(scenario, facts)
+    timeline, marks = timeline_of(scenario, facts)
     if extra:  # in a replay every entry has a time of its own
         timeline = tuple(sorted(timeline + extra, key=lambda entry: entry.at_s))
     host = _host(place, specs, timeline)
     swap = host.swap_pages and list(scenario.host.devices.values())[host.swap_device].preset
     return DrawnHost(key, host, facts, place.kernel, swap or None, marks, trace)
-
-
-def pick(mix: Mapping[T, float], rng: np.random.Generator, otherwise: T) -> T:
-    """One value of a mix; always takes one draw."""
-    quantile = rng.random()
-    if not mix:
-        return otherwise
-    shares = np.cumsum(list(mix.values()))
-    chosen = int(np.searchsorted(shares, quantile * shares[-1], side="right"))
-    return list(mix)[min(chosen, len(mix) - 1)]
-
-
-Occupant = tuple[spec.GuestSpec, GuestFacts]
-
-
-def _guests(place: Place) -> tuple[list[Occupant], tuple[spec.Entry, ...], str]:
-    """All guests, slot by slot, what the traces add to the timeline, and which trace it is."""
-    scenario = place.scenario
-    found: list[Occupant] = []
-    for guest in scenario.guests:
-        for copy, name in enumerate(guest.names):
-            start = guest.start + copy * guest.start_every
-            found.append(_occupant(place, guest, len(found), name, start))
-    bounds = scenario.randomise.guests
-    if bounds is not None:
-        count = int(stream(place.key, "guests").integers(bounds[0], bounds[1] + 1))
-        for _ in range(count):
-            guest = _random_guest(place, len(found))
-            found.append(_occupant(place, guest, len(found), guest.name, guest.start))
-    power: list[spec.Entry] = []
-    trace = ""
-    if scenario.replay is not None:
-        machines = machines_of_host(
-            scenario.replay, place.key, scenario.end_s, place.page, len(found)
-        )
-        for machine in machines:
-            power += _power(machine, len(found))
-            found.append(_replayed(place, machine, len(found)))
-            trace = f"{machine.dataset} window {machine.window}"
-    return found, tuple(power), trace
-
-
-def _replayed(place: Place, machine: Replayed, guest_id: int) -> Occupant:
-    """A machine of a trace as a guest; its mechanisms are drawn as those of other guests."""
-    drawn, replay = place.scenario.randomise, place.scenario.replay
-    share = replay.min.of(machine.size) if replay is not None else 0
-    kernel = machine.built.kernel_pages * place.page
-    weight = pick(drawn.weights, stream(place.key, "guest weight", guest_id), "1000")
-    vcpus = pick(drawn.vcpus, stream(place.key, "guest vcpus", guest_id), "1")
-    guest = Guest(
-        name=f"vm-{machine.vm}",
-        work=Work(),
-        size=machine.size,
-        min=Amount(size=min(machine.size, max(share, kernel))),
-        weight=int(weight),
-        boot=uniform(drawn.boot, stream(place.key, "guest boot", guest_id)),
-        mechanisms=random_mechanisms(drawn, place.key, guest_id),
-        cooperation=random_cooperation(drawn, place.key, guest_id),
-        emulator=drawn.emulator,
-    )
-    source = f"{machine.dataset}/{machine.vm}"
-    facts = guest_facts(place, guest, guest_id, guest.name, machine.built, source)
-    start = machine.on[0][0]
-    made = guest_spec(place, guest, facts, machine.built, start=start, vcpus=int(vcpus), swap=0)
-    return made, facts
-
-
-def _power(machine: Replayed, slot: int) -> list[spec.Entry]:
-    """The times at which a machine is switched off, and on again after the first time."""
-    off = [until for _, until in machine.on if until < math.inf]
-    again = [start for start, _ in machine.on[1:]]
-    return [spec.Entry(spec.Act.STOP_GUEST, at_s=at, guest=slot) for at in off] + [
-        spec.Entry(spec.Act.START_GUEST, at_s=at, guest=slot) for at in again
-    ]
-
-
-def _random_guest(place: Place, guest_id: int) -> Guest:
-    """A guest drawn from the scenario's mixes; each trait has a stream of its own."""
-    drawn, end_s = place.scenario.randomise, place.scenario.end_s
-    rng = {
-        trait: stream(place.key, f"guest {trait}", guest_id)
-        for trait in ("profile", "size", "min", "vcpus", "weight", "time", "boot", "memory")
-    }
-    profile = pick(drawn.profiles, rng["profile"], "")
-    size_text = pick(drawn.sizes, rng["size"], "")
-    size = parse_bytes(int(size_text) if size_text.isdecimal() else size_text)
-    vcpus = pick(drawn.vcpus, rng["vcpus"], "")
-    late, leaves, when, stay = rng["time"].random(4)
-    # what comes late comes in the first two thirds; what leaves stays for a fifth at least
-    start = end_s * 2 / 3 * when if late < drawn.late else 0.0
-    stop = start + 0.2 * end_s + (0.8 * end_s - start) * stay
-    kernel = profiles.find(profile, place.scenario.profiles).kernel.of(size)
-    least = math.ceil(max(uniform(drawn.min, rng["min"]) * size, kernel) / place.page)
-    return Guest(
-        name=f"{profile}-{guest_id}",
-        profile=profile,
-        size=size,
-        min=Amount(size=least * place.page),
-        vcpus=int(vcpus) if vcpus else None,
-        weight=int(pick(drawn.weights, rng["weight"], "1000")),
-        start=start,
-        stop=stop if leaves < drawn.leave and stop < end_s else None,
-        boot=uniform(drawn.boot, rng["boot"]),
-        memory="fresh" if start else pick(drawn.memory, rng["memory"], "fresh"),
-        mechanisms=random_mechanisms(drawn, place.key, guest_id),
-        cooperation=random_cooperation(drawn, place.key, guest_id),
-        emulator=drawn.emulator,
-        vary=drawn.vary,
-    )
-
-
-def uniform(ends: tuple[float, float], rng: np.random.Generator) -> float:
-    """A draw between two ends; always takes one draw."""
-    return ends[0] + (ends[1] - ends[0]) * rng.random()
-
-
-def random_mechanisms(drawn: Randomise, key: Key, guest_id: int) -> Mechanisms:
-    """Mechanisms of a guest from the mixes, where there are any."""
-    usual = Mechanisms()
-
-    def rng(trait: str) -> np.random.Generator:
-        return stream(key, f"guest {trait}", guest_id)
-
-    return Mechanisms(
-        async_faults=pick(drawn.async_faults, rng("async_faults"), usual.async_faults),
-        hinting=pick(drawn.hinting, rng("hinting"), usual.hinting),
-        resize=pick(drawn.resize, rng("resize"), usual.resize),
-        deflate_on_oom=bool(rng("deflate_on_oom").random() < drawn.deflate_on_oom),
-    )
-
-
-def random_cooperation(drawn: Randomise, key: Key, guest_id: int) -> Cooperation:
-    """Whether a guest answers to targets, and how soon."""
-    stuck, slow, by = stream(key, "guest cooperation", guest_id).random(3)
-    low, high = drawn.slow_by
-    delay = low + (high - low) * by if slow < drawn.slow else 0.0
-    return Cooperation(stuck=bool(stuck < drawn.stuck), delay=delay)
-
-
-def _occupant(place: Place, guest: Guest, guest_id: int, name: str, start: float) -> Occupant:
-    """One guest for the simulator, and the facts about it."""
-    scenario = place.scenario
-    work = check.work_of(scenario, guest)
-    owner = Owner(
-        key=place.key,
-        guest_id=guest_id,
-        size=guest.size,
-        page=place.page,
-        end_s=scenario.end_s,
-        events=tuple(check.signalled(work)),
-        vary=guest.vary,
-    )
-    built = build_work(work, owner)
-    own_swap = guest.own_swap
-    vcpus = guest.vcpus
-    if isinstance(work, Profile):
-        own_swap = work.own_swap if own_swap is None else own_swap
-        vcpus = work.vcpus if vcpus is None else vcpus
-    facts = guest_facts(place, guest, guest_id, name, built)
-    swap_pages = owner.pages(own_swap.of(guest.size)) if own_swap is not None else 0
-    return (
-        guest_spec(place, guest, facts, built, start=start, vcpus=vcpus or 1, swap=swap_pages),
-        facts,
-    )
-
-
-def guest_facts(
-    place: Place, guest: Guest, guest_id: int, name: str, built: Built, source: str = ""
-) -> GuestFacts:
-    """What is known of a guest; which sensors it has is drawn here."""
-    sensors = place.scenario.sensors
-    missing, agent = stream(place.key, "guest sensors", guest_id).random(2)
-    return GuestFacts(
-        guest_id=guest_id,
-        name=name,
-        kind=guest.profile or ("trace" if source else "own"),
-        size=guest.size,
-        min=-(-guest.min.of(guest.size) // place.page) * place.page,
-        weight=guest.weight,
-        mechanisms=place.mechanisms(guest.mechanisms),
-        cooperation=guest.cooperation,
-        task_names=built.task_names,
-        statistics=bool(missing >= sensors.missing),
-        agent=bool(agent < sensors.agents),
-        source=source,
-    )
-
-
-def guest_spec(
-    place: Place,
-    guest: Guest,
-    facts: GuestFacts,
-    built: Built,
-    *,
-    start: float,
-    vcpus: int,
-    swap: int,
-) -> spec.GuestSpec:
-    """A guest in pages and seconds."""
-    host, mechanisms = place.scenario.host, facts.mechanisms
-    disk = guest.disk or host.guest_device
-    return spec.GuestSpec(
-        guest_id=facts.guest_id,
-        pages=guest.size // place.page,
-        regions=built.regions,
-        tasks=built.tasks,
-        curves=built.curves,
-        min_pages=facts.min // place.page,
-        vcpus=vcpus,
-        cpu_weight=guest.cpu_weight,
-        kernel_pages=built.kernel_pages,
-        emulator_pages=guest.emulator // place.page,
-        swap_pages=swap,
-        disk=list(host.devices).index(disk),
-        cgroup=-1 if guest.cgroup is None else list(host.cgroups).index(guest.cgroup),
-        hinting=_HINTING[mechanisms.hinting],
-        async_mode=async_mode(place.kernel, mechanisms.async_faults),
-        resize=resize_mode(place.kernel, mechanisms.resize),
-        deflate_on_oom=mechanisms.deflate_on_oom,
-        stuck=guest.cooperation.stuck,
-        resize_delay_s=guest.cooperation.delay,
-        lru_exact=guest.lru == "exact",
-        start=_START[guest.memory],
-        start_s=math.inf if guest.on_demand else start,
-        stop_s=math.inf if guest.stop is None else guest.stop,
-        boot_s=guest.boot,
-        stats_period_s=place.scenario.sensors.period if facts.statistics else 0.0,
-    )
 
 
 def _host(
@@ -380,43 +92,3 @@ def _ram_pages(place: Place, guests: tuple[spec.GuestSpec, ...]) -> int:
     ratio = uniform(ratios, stream(place.key, "overcommit"))
     fixed = host.reserved // host.page + sum(guest.emulator_pages for guest in guests)
     return fixed + math.ceil(sum(guest.pages for guest in guests) / ratio)
-
-
-def _timeline(
-    scenario: Scenario, guests: tuple[GuestFacts, ...]
-) -> tuple[tuple[spec.Entry, ...], tuple[str, ...]]:
-    """The scenario's own timeline, and the names of its marks by number."""
-    slots = {guest.name: slot for slot, guest in enumerate(guests)}
-    cgroups = list(scenario.host.cgroups)
-    events = {
-        name: check.signalled(check.work_of(scenario, guest))
-        for guest in scenario.guests
-        for name in guest.names
-    }
-    marks: list[str] = []
-    lines: list[spec.Entry] = []
-    for entry in scenario.timeline:
-        at_s = -1.0 if entry.at is None else entry.at
-        after_s = entry.after or 0.0
-        act, slot, index, value = spec.Act.MARK, -1, -1, 0.0
-        if entry.do == "start" or entry.do == "stop":
-            act = spec.Act.START_GUEST if entry.do == "start" else spec.Act.STOP_GUEST
-            slot = slots[entry.guest]
-        elif entry.do == "limit":
-            act, index = spec.Act.CGROUP_MAX, cgroups.index(entry.cgroup)
-            value = -1.0 if entry.max is None else entry.max / scenario.host.page
-        elif entry.do == "cores":
-            act, value = spec.Act.CORES, float(entry.cores)
-        elif entry.do == "target":
-            act, slot = spec.Act.TARGET, slots[entry.guest]
-            value = float(entry.size // scenario.host.page)
-        elif entry.do == "wait_target":
-            act, slot = spec.Act.WAIT_TARGET, slots[entry.guest]
-        elif entry.do == "wait_event":
-            act, slot, value = spec.Act.WAIT_EVENT, slots[entry.guest], float(entry.times)
-            index = events[entry.guest].index(entry.event)
-        else:
-            value = float(len(marks))
-            marks.append(entry.name)
-        lines.append(spec.Entry(act, at_s, after_s, slot, index, value))
-    return tuple(lines), tuple(marks)

@@ -5,8 +5,12 @@ the guest it is for, so that one more guest, or one more purpose, changes no oth
 """
 
 import hashlib
+from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 Key = tuple[int, int]  # seed, episode
 
@@ -36,3 +40,18 @@ def stream(key: Key, purpose: str, guest: int = HOST) -> np.random.Generator:
 def seed_of(key: Key) -> int:
     """The seed that the simulated host's own draws are keyed by: 63 bits."""
     return int(stream(key, "memsim").integers(2**63))
+
+
+def pick(mix: Mapping[T, float], rng: np.random.Generator, otherwise: T) -> T:
+    """One value of a mix; always takes one draw."""
+    quantile = rng.random()
+    if not mix:
+        return otherwise
+    shares = np.cumsum(list(mix.values()))
+    chosen = int(np.searchsorted(shares, quantile * shares[-1], side="right"))
+    return list(mix)[min(chosen, len(mix) - 1)]
+
+
+def uniform(ends: tuple[float, float], rng: np.random.Generator) -> float:
+    """A draw between two ends; always takes one draw."""
+    return ends[0] + (ends[1] - ends[0]) * rng.random()

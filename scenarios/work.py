@@ -29,6 +29,13 @@ class Region(Config):
     )
 
 
+class Stream(Config):
+    """A recorded reference string: numbers of 4 KiB pages, in order, in an .npz file."""
+
+    file: str
+    column: str = "page"
+
+
 class Access(Config):
     """What loads, stores and system calls on a region have in common.
 
@@ -37,7 +44,8 @@ class Access(Config):
     """
 
     region: str
-    pattern: Literal["uniform", "zipf", "sequential", "loop"] = "uniform"
+    pattern: Literal["uniform", "zipf", "sequential", "loop", "stream"] = "uniform"
+    stream: str | None = Field(default=None, description="pattern stream: which of the streams")
     zipf: float = Field(default=1.0, gt=0, description="exponent of the popularity of blocks")
     count: int | None = Field(
         default=None, ge=1, description="accesses, or arrivals if there is a rate"
@@ -67,6 +75,8 @@ class Access(Config):
                 raise ValueError(f"{field}: makes sense only with a rate")
         if self.pattern != "zipf" and self.zipf != usual["zipf"].default:
             raise ValueError("zipf: an exponent makes sense only with pattern zipf")
+        if (self.pattern == "stream") != (self.stream is not None):
+            raise ValueError("stream: expected a name if and only if the pattern is stream")
         return self
 
     @property
@@ -253,6 +263,7 @@ class Work(Config):
     )
     regions: dict[str, Region] = Field(default={})
     curves: dict[str, Curve] = Field(default={})
+    streams: dict[str, Stream] = Field(default={}, description="recorded page numbers")
     tasks: dict[str, Task] = Field(default={})
 
     @model_validator(mode="after")
@@ -288,6 +299,8 @@ class Work(Config):
                 and self.regions[phase.region].kind != "anon"
             ):
                 yield f"region: {phase.region!r}: expected an anonymous region"
+        if isinstance(phase, Access) and phase.stream not in (None, *self.streams):
+            yield f"stream: {phase.stream!r}: {expected_one_of(self.streams)}"
         curves = (
             [phase.size, phase.rate_curve]
             if isinstance(phase, Access)

@@ -1,13 +1,14 @@
 """Draws: the same for the same key, independent of company, as frequent as asked."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import scenarios
-from configs.loading import build
+from configs.loading import ConfigError, build
 from memsim import spec
 from scenarios.draw import DrawnHost, draw
 from scenarios.randomness import as_key, stream
@@ -184,6 +185,36 @@ def test_repeats_jump_to_their_first_phase_and_nest() -> None:
     assert ops == wanted
     assert (lines[3].jump, lines[3].count) == (2, 2)
     assert (lines[4].jump, lines[4].count) == (1, 3)
+
+
+def test_a_recorded_string_is_replayed_in_pages_of_the_host(tmp_path: Path) -> None:
+    np.savez(tmp_path / "s.npz", page=np.array([0, 15, 16, 17, 255], np.uint32))
+    work = {
+        "regions": {"r": {"kind": "anon", "size": "1MiB"}},
+        "streams": {"s": {"file": str(tmp_path / "s.npz")}},
+        "tasks": {
+            "t": {
+                "phases": [
+                    {"op": "touch", "region": "r", "pattern": "stream", "stream": "s", "count": 80}
+                ]
+            }
+        },
+    }
+    data: dict[str, Any] = {
+        "name": "one",
+        "host": {"page": "64KiB", "ram": "1GiB"},
+        "guests": [{"name": "g", "size": "256MiB", "work": work}],
+    }
+    guest = draw(build(Scenario, data, "test"), 0).spec.guests[0]
+    assert guest.streams[0].tolist() == [0, 0, 1, 1, 15]
+    assert guest.streams[0].dtype == np.int32
+    phase = guest.tasks[0].phases[0]
+    assert (phase.pattern, phase.stream, phase.count) == (spec.Pattern.STREAM, 0, 5)
+    work["streams"] = {"s": {"file": str(tmp_path / "none.npz")}}
+    with pytest.raises(
+        ConfigError, match=r"none\.npz: expected an \.npz file with an array 'page'"
+    ):
+        draw(build(Scenario, data, "test"), 0)
 
 
 def test_shared_curves_are_shared_and_others_are_not() -> None:

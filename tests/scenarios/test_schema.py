@@ -79,6 +79,7 @@ MISTAKES = [
     (f"{PHASE}.size", "lod", r"curve 'lod': expected one of load"),
     (f"{PHASE}.zipf", 2.0, r"makes sense only with pattern zipf"),
     (f"{PHASE}.count", 5, r"count and bytes say the same"),
+    (f"{PHASE}.pattern", "stream", r"a name if and only if the pattern is stream"),
     (f"{PHASE}.op", "tuch", r"'touch', 'read', 'write'"),
     (f"{PHASE}.write", 1.5, r"less than or equal to 1"),
     (f"{PHASE}.bytes", None, r"phases.1: never begins"),

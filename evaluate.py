@@ -11,13 +11,13 @@ from tqdm import tqdm
 from configs.loading import ConfigError, dump, load, packaged, write_atomic
 from contract.host import HostError
 from reports import folder, storage, table
-from reports.entrants import EntrantError, entrants, labels
+from reports.entrants import Entrant, EntrantError, entrants, labels, reference_label
 from reports.episodes import Results
 from reports.evaluation import Progress, run
 from reports.page import Provenance
 from reports.rows import EvaluationError
 from reports.settings import Evaluation
-from reports.standings import Standing, standings, verdict
+from reports.standings import standings, verdict
 from reports.workloads import Workloads, prepare
 from scenarios.traces import TraceError
 
@@ -97,37 +97,47 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
     config = _config(options)
     where = Path(options.out or Path("runs") / (options.name or config.name))
     found, workloads = entrants(config), prepare(config)
+    reference = reference_label(config, found)
     for sentence in workloads.traces:
         print(sentence)
     content = folder.digest(config, found, workloads)
     results = folder.kept(where, content)
     reused = results is not None
     if results is None:
-        results = _run(config, workloads, options.threads)
+        results = _run(config, workloads, found, options.threads)
         folder.write(where, config, results, content)
     else:
         print(f"Reusing the results in {where}: same configuration, policies, traces and code.")
-    ranked = standings(results, config.reference, config.bootstrap.resamples, config.bootstrap.seed)
-    said = verdict(results, ranked, config.reference, config.bootstrap.resamples)
-    table.show(ranked, said, config.reference, table.terminal())
+    resamples = config.bootstrap.resamples
+    ranked = standings(results, reference, resamples, config.bootstrap.seed)
+    said = verdict(results, ranked, reference, resamples)
+    table.show(ranked, said, reference, table.terminal())
     if not reused or not (where / folder.REPORT).is_file():
-        about = Provenance(
-            title=config.title,
-            description=config.description,
-            command=command,
-            config=dump(config),
-            versions=folder.versions(),
-            traces=workloads.traces,
-            policies=labels(found),
-            reference=config.reference,
-            arms=bool(config.arms),
-            guard=f"Guard level: {config.guard}.",
-        )
+        about = _provenance(config, workloads, found, command)
         folder.write_report(where, results, ranked, said, about)
     if options.json:
-        write_atomic(options.json, _json(config, results, ranked, said))
+        about_all = {"name": config.name, "reference": reference, "verdict": said}
+        rows = [standing.as_dict() for standing in ranked]
+        write_atomic(options.json, storage.as_json(results, {**about_all, "standings": rows}))
         print(f"Metrics: {options.json}")
     print(f"Report: {where / folder.REPORT}")
+
+
+def _provenance(
+    config: Evaluation, workloads: Workloads, found: Sequence[Entrant], command: str
+) -> Provenance:
+    return Provenance(
+        title=config.title,
+        description=config.description,
+        command=command,
+        config=dump(config),
+        versions=folder.versions(),
+        traces=workloads.traces,
+        policies=labels(found),
+        reference=reference_label(config, found),
+        arms=bool(config.arms),
+        guard=f"Guard level: {config.guard}.",
+    )
 
 
 def _config(options: argparse.Namespace) -> Evaluation:
@@ -143,31 +153,17 @@ def _config(options: argparse.Namespace) -> Evaluation:
     return load(Evaluation, source, overrides)
 
 
-def _run(config: Evaluation, workloads: Workloads, threads: int | None) -> Results:
-    with tqdm(
-        unit=" host-h",
-        bar_format="{percentage:3.0f} %|{bar:24}| {elapsed}<{remaining}  {desc}",
-        disable=None,
-    ) as bar:
+def _run(
+    config: Evaluation, workloads: Workloads, found: Sequence[Entrant], threads: int | None
+) -> Results:
+    shape = "{percentage:3.0f} %|{bar:24}| {elapsed}<{remaining}  {desc}"
+    with tqdm(bar_format=shape, disable=None) as bar:
 
         def total(seconds: float) -> None:
             bar.reset(total=seconds)
 
-        progress = Progress(total, lambda words: bar.set_description_str(words), bar.update)
-        return run(config, workloads.scenarios, entrants(config), progress, threads)
-
-
-def _json(
-    config: Evaluation, results: Results, ranked: Sequence[Standing], said: Sequence[str]
-) -> str:
-    summary = [standing.as_dict() for standing in ranked]
-    about = {
-        "name": config.name,
-        "reference": config.reference,
-        "verdict": list(said),
-        "standings": summary,
-    }
-    return storage.as_json(results, about)
+        progress = Progress(total, bar.set_description_str, bar.update)
+        return run(config, workloads.scenarios, found, progress, threads)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from reports.settings import Evaluation, Setting
 from scenarios.schema import Arm
 
 FULL_GUARD = " (full guard)"
+USUAL_REFERENCE = "slides"
 
 
 class EntrantError(Exception):
@@ -165,3 +166,17 @@ def labels(found: Sequence[Entrant]) -> dict[str, str]:
             name = f"policy {entrant.label}; {set_ or 'mechanisms of the scenario'}"
         words.setdefault(entrant.arm or entrant.label, []).append(name)
     return {label: "; ".join(dict.fromkeys(parts)) for label, parts in words.items()}
+
+
+def reference_label(config: Evaluation, found: Sequence[Entrant]) -> str:
+    """The policy or arm that all others are compared with.
+
+    Raises:
+        EntrantError: the configuration names one that does not take part.
+    """
+    names = list(labels(found))
+    if config.reference is None:
+        return USUAL_REFERENCE if USUAL_REFERENCE in names else names[0]
+    if config.reference not in names:
+        raise EntrantError(f"reference: {config.reference!r}: expected one of {', '.join(names)}")
+    return config.reference

@@ -177,7 +177,7 @@ def _write(path: Path, work: Work) -> None:
 def _read(path: Path) -> Work | None:
     """A kept run; None if there is none, or none that can be read."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             return Work(**{field: kept[field] for field in Work._fields})
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None

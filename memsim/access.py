@@ -36,6 +36,7 @@ from memsim.params import (
     SCAN_ROUNDS,
 )
 from memsim.reclaim import IDLE as NO_BATCH
+from memsim.reclaim import judge
 from memsim.reclaim import step as reclaim_step
 from memsim.resize import deflate_on_oom
 from memsim.restart import kill_largest, stop_running
@@ -123,10 +124,13 @@ def host_frame(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
         if cpu.freed == 0 and hs.writing_pages > 0:
             wait_for_frame(m, e, k, BLOCKS_VCPU, HOST_RECLAIM, CONGESTION_S, t)
             return STOPPED, 0.0, HOST_RECLAIM
-        cpu.fails = 0 if cpu.freed > 0 else cpu.fails + 1
-        if cpu.fails > SCAN_ROUNDS:
-            cpu.fails = 0
-            return KILL_GUEST, 0.0, HOST_RECLAIM
+        rounds = cpu.rounds
+        if judge(m, e) > rounds and cpu.rounds > 0:
+            if cpu.rounds > SCAN_ROUNDS:
+                cpu.rounds = 0
+                return KILL_GUEST, 0.0, HOST_RECLAIM
+            wait_for_frame(m, e, k, BLOCKS_VCPU, HOST_RECLAIM, CONGESTION_S, t)
+            return STOPPED, 0.0, HOST_RECLAIM
     if cpu.stage == NO_BATCH:
         hs.direct_reclaims += 1
     cost = reclaim_step(m, e, group_of(m, g) if limited else NOBODY, t)
@@ -140,20 +144,17 @@ def guest_reclaim(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int
     g = m.task[k].guest
     gs = m.guest[g]
     gs.alloc_stalls += 1
-    cost, freed, wrote = shrink(m, g, t)
-    if freed > 0:
-        gs.reclaim_fails = 0
+    cost, freed, _ = shrink(m, g, t)
+    if freed > 0 or gs.fails > 0:
         return BURN, cost, GUEST_RECLAIM
-    if gs.writeback_pages == 0:
-        gs.reclaim_fails += 1
-    if gs.reclaim_fails > SCAN_ROUNDS:
-        gs.reclaim_fails = 0
+    if gs.rounds > SCAN_ROUNDS:
+        gs.rounds = 0
         if deflate_on_oom(m, g):
             return BURN, cost, GUEST_RECLAIM
         kill_largest(m, g, t)
         if m.cpu[e].task != k:  # it was the largest itself
             return STOPPED, 0.0, GUEST_RECLAIM
-    # No progress: wait for write-back, or for others to free something.
+    # A whole round without progress: wait for write-back, or for others to free something.
     wait_for_frame(m, e, k, FREE_VCPU, GUEST_RECLAIM, CONGESTION_S, t)
     return STOPPED, 0.0, GUEST_RECLAIM
 
@@ -352,6 +353,8 @@ def access(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
     v = tk.cur
     cost = 0.0
     cls = NOMINAL
+    if m.cpu[e].stage != NO_BATCH:
+        return host_frame(m, e, k, t)
     if tk.store and m.region[m.phase[tk.phase].region].kind == 1 and _throttle(m, e, k, t):
         return STOPPED, 0.0, QUEUED
     if m.vpage[v].page < 0:

@@ -1,7 +1,7 @@
 """Devices: queues, positioning, transfer (model section 7).
 
-A request waits in its device's read or write queue and is served in shares of 32 KiB; between
-shares others may come first.  Reads go before writes, but a waiting write starves for two reads
+A request waits in its device's read or write queue.  What stands for many small requests (a coarse
+page read at random) is served in shares of 32 KiB, and others may come between.  Reads go before writes, but a waiting write starves for two reads
 at most (mq-deadline).  Adjacent queued swap writes merge.
 """
 
@@ -71,6 +71,7 @@ def new_request(m: Machine, kind: int, device: int, guest: int, cls: int) -> int
     rq.ops = 1.0
     rq.bytes = 0.0
     rq.nominal_s = 0.0
+    rq.coded = 0
     rq.zapped = 0
     rq.waiters = 0
     return r
@@ -178,9 +179,9 @@ def serve(m: Machine, d: int, t: float) -> None:
         r = _take(m, d)
         rq = m.request[r]
         book_waiters(m, r, t)
-        # Alone on the device a request keeps it: nobody is held up by that.
-        alone = dev.waiting == 0 and dev.parallel == 1
-        size = rq.bytes if alone else min(rq.bytes, float(SHARE_BYTES))
+        # Contiguous requests are served whole; what stands for many small ones, one by one.
+        most = float(MERGE_BYTES) if rq.ops <= 1.0 else max(SHARE_BYTES, rq.bytes / rq.ops)
+        size = min(rq.bytes, most)
         ops = rq.ops * (size / rq.bytes)
         rq.state = R_SERVED
         rq.from_s = t

@@ -82,13 +82,14 @@ def _read_code(m: Machine, r: int, t: float) -> bool:
     gs = m.guest[m.request[r].guest]
     gs.code_used = 1
     missing = gs.code_pages - gs.code_resident
-    if missing <= 0:
+    if missing <= 0 or m.request[r].coded:
         return True
     gr = m.group[group_of(m, m.request[r].guest)]
     room = hs.free_pages - hs.min_pages
     if gr.max != NOBODY:
         room = min(room, gr.max - gr.usage)
-    if room < missing:
+    missing = min(missing, room)
+    if missing <= 0:
         _await_frame(m, r, t)
         return False
     c = new_request(m, CODE_READ, gs.disk, m.request[r].guest, HOST_SWAP)
@@ -104,6 +105,7 @@ def _read_code(m: Machine, r: int, t: float) -> bool:
     rc.count = 0
     rc.bytes = float(missing * hs.page_bytes)
     rc.ops = max(1.0, missing * hs.sub / hs.file_ra)
+    m.request[r].coded = 1
     _set_state(m, r, R_CODE, t)
     submit(m, c, t)
     return False

@@ -99,7 +99,7 @@ def give_page(m: Machine, p: int) -> None:
     pg.vpn = NOBODY
     on_free(m, p)
     gs.free_pages += 1
-    gs.kswapd_fails = 0
+    gs.rounds = 0
     b = _block_of(m, p)
     bl = m.block[b]
     bl.free += 1
@@ -135,7 +135,7 @@ def wake_kswapd(m: Machine, g: int, t: float) -> None:
     """Wake the guest's kswapd if it sleeps and has not given up."""
     gs = m.guest[g]
     k = gs.task0 + gs.tasks + KSWAPD - 1
-    if m.task[k].state == TIMER and gs.kswapd_fails < SCAN_ROUNDS:
+    if m.task[k].state == TIMER and gs.rounds < SCAN_ROUNDS:
         m.task[k].clock = t
         wake(m, k, t)
 

@@ -176,8 +176,9 @@ def _swap_in(m: Machine, p: int, scattered: bool, t: float) -> int:
     rq.sector = first
     rq.count = n
     rq.bytes = float(n * hs.page_bytes)
-    # A coarse page stands for small ones that are touched, and read, one by one.
-    rq.ops = ops * hs.sub if scattered else ops
+    # A coarse page stands for small ones that are read one window after the other, each where the
+    # last one ended if the pages are touched in order, else with a positioning of its own.
+    rq.ops = ops * max(1.0, hs.sub / hs.ra_small) if scattered else ops
     submit(m, r, t)
     return r
 

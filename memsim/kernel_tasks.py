@@ -23,12 +23,13 @@ def _kswapd(m: Machine, g: int, t: float) -> tuple[float, float]:
     if for_target:
         gs.resize_s += cost
     if freed + wrote > 0:
-        gs.kswapd_fails = 0
         return cost, 0.0
+    if gs.fails > 0:
+        return cost, 0.0
+    # A whole round without progress.
     if gs.writeback_pages > 0:
         return cost, t + CONGESTION_S
-    gs.kswapd_fails += 1
-    return cost, NEVER if gs.kswapd_fails >= SCAN_ROUNDS else 0.0
+    return cost, NEVER if gs.rounds >= SCAN_ROUNDS else 0.0
 
 
 @kernel

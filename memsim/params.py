@@ -25,6 +25,7 @@ STATS_S = 20e-6  # one answer of the balloon's statistics queue; assumed, 5-50
 
 # Linux constants [LX]
 RECLAIM_BATCH = 32  # [small pages] SWAP_CLUSTER_MAX
+DEF_PRIORITY = 12  # a scan looks at 1/4096 of a list at first, at twice that after each failure
 SCAN_ROUNDS = 16  # fruitless rounds until kswapd gives up, MAX_RECLAIM_RETRIES
 BALLOON_BATCH = 256  # [small pages] PFNs per virtqueue message
 OUT_OF_PUFF_S = 0.2  # balloon sleeps after a failed allocation

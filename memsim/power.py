@@ -87,7 +87,7 @@ def _empty_memory(m: Machine, g: int) -> None:
     gs.gslot_next = 0
     gs.target_pages = NOBODY
     gs.wm_target_low, gs.wm_target_high = gs.wm_low, gs.wm_high
-    gs.reclaim_fails = gs.kswapd_fails = 0
+    gs.fails = gs.rounds = 0
     gs.stats_time_s = -1.0
 
 
@@ -267,7 +267,7 @@ def power_off(m: Machine, g: int, t: float) -> None:
         set_cpu(m, e, CPU_IDLE, 0, t)
         m.cpu[e].task = NOBODY
         m.cpu[e].tried = 0
-        m.cpu[e].fails = 0
+        m.cpu[e].fails = m.cpu[e].rounds = 0
     _drop_isolated(m, g)
     _zap_reads(m, g)
     _zap_requests(m, g, t)

@@ -15,6 +15,7 @@ from memsim.host import give_frame, group_of, leave_swap, write_out
 from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, host_row, inactive_is_low, lru_of
 from memsim.machine import Machine
+from memsim.params import DEF_PRIORITY
 from memsim.state import (
     CACHED,
     H_DIRTY,
@@ -113,9 +114,9 @@ def check(m: Machine, e: int, group: int) -> float:
     moved = _deactivate(m, lru)
     cost = moved * hs.c_scan
     row = host_row(m, lru, 0)
-    for _ in range(hs.batch):
+    for _ in range(max(hs.batch, m.lists[row].count >> max(0, DEF_PRIORITY - cpu.fails))):
         p = m.lists[row].tail
-        if p == NOBODY:
+        if p == NOBODY or cpu.iso_n >= hs.batch:
             break
         cost += hs.c_scan
         if checks(m, p):
@@ -214,6 +215,21 @@ def step(m: Machine, e: int, group: int, t: float) -> float:
     if stage == UNMAPPED:
         return settle(m, e, t)
     return check(m, e, group)
+
+
+@kernel
+def judge(m: Machine, e: int) -> int:
+    """Count a finished batch; returns how many fruitless rounds through all priorities it makes."""
+    cpu = m.cpu[e]
+    if cpu.freed + cpu.wrote > 0:
+        cpu.fails = 0
+        cpu.rounds = 0
+    else:
+        cpu.fails += 1
+        if cpu.fails > DEF_PRIORITY:
+            cpu.fails = 0
+            cpu.rounds += 1
+    return cpu.rounds
 
 
 @kernel

@@ -11,6 +11,7 @@ from memsim.guest import (
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_remove, guest_row
 from memsim.machine import Machine
+from memsim.params import DEF_PRIORITY
 from memsim.state import NOBODY
 
 
@@ -23,9 +24,11 @@ def shrink(m: Machine, g: int, t: float) -> tuple[float, int, int]:
     freed = 0
     wrote = 0
     row = guest_row(g, inactive)
-    for _ in range(min(hs.batch, m.lists[row].count)):
+    gs = m.guest[g]
+    n = m.lists[row].count
+    for _ in range(min(n, max(hs.batch, n >> max(0, DEF_PRIORITY - gs.fails)))):
         p = m.lists[row].tail
-        if p == NOBODY:
+        if p == NOBODY or freed + wrote >= hs.batch:
             break
         cost += hs.c_gscan
         verdict = look_at_tail(m, g, inactive)
@@ -41,4 +44,12 @@ def shrink(m: Machine, g: int, t: float) -> tuple[float, int, int]:
                 cost += hs.c_greclaim
                 wrote += m.request[r].count
                 start_io(m, r, 1.0, False, t)
+    if freed > 0:
+        gs.fails = 0
+        gs.rounds = 0
+    elif wrote == 0:
+        gs.fails += 1
+        if gs.fails > DEF_PRIORITY:
+            gs.fails = 0
+            gs.rounds += 1
     return max(cost, hs.c_gscan), freed, wrote

@@ -238,6 +238,6 @@ class HostSpec:
     global_lru: bool = False  # 2011: one pair of lists for all without a limit
     ept_dirty_bits: bool = True  # 2011: False, every mapping dirties
     readahead_virtual: bool = True  # False: windows lie in slot space (rotating, 2011)
-    readahead_pages: int = 8
+    readahead_bytes: int = 32768  # window of the host's swap readahead: page-cluster 3
     tick_s: float = 0.01
     timeline: tuple[Entry, ...] = field(default=())

@@ -96,6 +96,7 @@ host_dtype = np.dtype(
         ("ept_dirty", "u1"),
         ("ra_virtual", "u1"),
         ("ra_pages", "i4"),
+        ("ra_small", "f8"),  # the same window in small pages
         ("file_ra", "i4"),
         ("min_pages", "i8"),
         ("low_pages", "i8"),
@@ -250,8 +251,8 @@ guest_dtype = np.dtype(
         ("age", "u4"),  # evictions and activations of file pages: the workingset clock
         ("gslot_next", "i8"),
         ("flush_hand", "i8"),
-        ("reclaim_fails", "i4"),
-        ("kswapd_fails", "i4"),
+        ("fails", "i4"),  # fruitless scans: how far the priority has fallen
+        ("rounds", "i4"),  # fruitless rounds through all priorities
         ("resize_at", "f8"),
         # CPU
         ("runnable", "i4"),
@@ -385,7 +386,8 @@ cpu_dtype = np.dtype(
         ("run", "u1"),  # a host thread has work
         ("freed", "i4"),
         ("wrote", "i4"),
-        ("fails", "i4"),
+        ("fails", "i4"),  # fruitless steps: how far the scan priority has fallen
+        ("rounds", "i4"),  # fruitless rounds through all priorities
         ("tried", "u1"),  # a batch was done and no frame came of it yet
     ]
 )
@@ -447,6 +449,7 @@ request_dtype = np.dtype(
         ("share_bytes", "f8"),
         ("nominal_s", "f8"),  # left of the unloaded device time
         ("from_s", "f8"),  # begin of the share in service
+        ("coded", "u1"),  # the emulator's code was read for it
         ("zapped", "u1"),  # its guest is gone
         ("waiters", "i4"),  # tasks
     ]

@@ -33,6 +33,7 @@ from memsim.params import PSI_PERIOD_S, SCAN_ROUNDS, SLICE_S
 from memsim.power import boot, booted, kill_guest, largest_guest, power_off
 from memsim.pressure import average
 from memsim.reclaim import IDLE as NO_BATCH
+from memsim.reclaim import judge
 from memsim.reclaim import step as reclaim_step
 from memsim.restart import leave_request, start_running, stop_running
 from memsim.state import (
@@ -218,13 +219,13 @@ def _run_thread(m: Machine, e: int, t: float) -> None:
     if cpu.stage == NO_BATCH:
         if cpu.tried:
             cpu.tried = 0
-            cpu.fails = 0 if cpu.freed + cpu.wrote > 0 else cpu.fails + 1
+            judge(m, e)
             wake_waiters(m, t)
         done = _thread_done(m, e, 0)
-        if done or cpu.fails > SCAN_ROUNDS or _thread_done(m, e, hs.writing_pages):
+        if done or cpu.rounds > SCAN_ROUNDS or _thread_done(m, e, hs.writing_pages):
             # What is under write-back will do: then it looks again when that is written.
             cpu.run = not done and hs.writing_pages > 0
-            cpu.fails = 0
+            cpu.rounds = 0
             set_cpu(m, e, CPU_IDLE, 0, t)
             return
     cost = reclaim_step(m, e, cpu.group, t)
@@ -321,9 +322,9 @@ def _slice_end(m: Machine, e: int, t: float) -> None:
         _rest(m, k, tk.wake_s)
     elif tk.clock > t:  # it ran ahead through idle time
         _sleep_from(m, e, k, t)
-    elif cpu.used >= SLICE_S and _contended(m, e):
+    elif cpu.used >= SLICE_S and cpu.stage == NO_BATCH and _contended(m, e):
         _yield(m, e, t)
-    else:
+    else:  # in the midst of a batch the vCPU is in the host's kernel: its guest cannot switch
         _go(m, e, t)
 
 

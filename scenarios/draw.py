@@ -17,8 +17,6 @@ from scenarios.timeline import timeline_of
 
 __all__ = ["DrawnHost", "GuestFacts", "draw"]
 
-READAHEAD_BYTES = 32 * 1024  # page-cluster 3: eight pages of 4 KiB
-
 
 @dataclass(frozen=True)
 class DrawnHost:
@@ -78,7 +76,6 @@ def _host(
         global_lru=old,
         ept_dirty_bits=not old,
         readahead_virtual=not (old or rotating),
-        readahead_pages=max(1, READAHEAD_BYTES // host.page),
         tick_s=host.tick,
         timeline=timeline,
     )

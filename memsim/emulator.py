@@ -24,7 +24,7 @@ from memsim.host import (
 )
 from memsim.jit import kernel
 from memsim.machine import Machine
-from memsim.params import RETRY_S
+from memsim.params import CONGESTION_S
 from memsim.pressure import host_stall
 from memsim.state import (
     CODE_READ,
@@ -72,7 +72,7 @@ def _await_frame(m: Machine, r: int, t: float) -> None:
     else:
         wake_kswapd(m, t)
     _set_state(m, r, R_FRAME, t)
-    schedule(m, request_entity(m, r), t + RETRY_S, g)
+    schedule(m, request_entity(m, r), t + CONGESTION_S, g)
 
 
 @kernel

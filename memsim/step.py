@@ -220,7 +220,8 @@ def _run_thread(m: Machine, e: int, t: float) -> None:
         if cpu.tried:
             cpu.tried = 0
             judge(m, e)
-            wake_waiters(m, t)
+            if cpu.freed > 0:
+                wake_waiters(m, t)
         done = _thread_done(m, e, 0)
         if done or cpu.rounds > SCAN_ROUNDS or _thread_done(m, e, hs.writing_pages):
             # What is under write-back will do: then it looks again when that is written.

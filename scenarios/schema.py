@@ -202,9 +202,9 @@ class Replay(Config):
     hold: Seconds = Field(default=10.0, gt=0, description="mean time between changes within a row")
     anon: Range = Field(default=(0.4, 0.9), description="share of the cold part that is anonymous")
     hot_every: Seconds = Field(
-        default=5.0, gt=0, description="mean time between touches of a hot page"
+        default=2.0, gt=0, description="mean time between touches of a hot page"
     )
-    cold_every: Seconds = Field(default=3600.0, gt=0, description="and of a cold one")
+    cold_every: Seconds = Field(default=14400.0, gt=0, description="and of a cold one")
     min: AmountField = Field(
         default=Amount(share=0.25), description="or a share of the guest's size"
     )

@@ -58,7 +58,7 @@ def test_memory_is_as_in_the_trace(tmp_path: Path) -> None:
         share = (held - hot) / (held + cached - hot)
         assert share.min() >= 0.4 and share.max() <= 0.9
         rate = machine.built.curves[3].value
-        assert rate == pytest.approx(hot / 5.0)
+        assert rate == pytest.approx(hot / 2.0)
 
 
 def test_a_machine_that_is_off_is_stopped_and_started(tmp_path: Path) -> None:

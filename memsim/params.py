@@ -37,6 +37,7 @@ SLOT_CLUSTER = 256  # [slots] SWAPFILE_CLUSTER
 SHARE_BYTES = 32768  # a coarse request is served in shares of this
 WRITES_STARVED = 2  # mq-deadline: read batches before a waiting write must go
 FILE_READAHEAD = 32  # [small pages] the guest's readahead, 128 KiB
+RESTART_S = 2.0  # a killed service starts again: systemd allows five starts in ten seconds
 FLUSH_S = 5.0  # dirty_writeback_centisecs
 FLUSH_SHARE = 1 / 6  # so that a dirty page is written after 30 s on average
 DIRTY_RATIO = 0.2  # writers wait above this share of free and file memory

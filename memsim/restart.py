@@ -1,11 +1,12 @@
 """Ends and new beginnings: tasks that the OOM killer ends, and what becomes of their time."""
 
-from memsim.account import HOST_SWAP
+from memsim.account import HOST_SWAP, RESTART
 from memsim.cpu import make_runnable, sleep_until, stop_stall, take_off
 from memsim.events import cancel, task_entity
 from memsim.guest import unmap_page
 from memsim.jit import kernel
 from memsim.machine import Machine
+from memsim.params import RESTART_S
 from memsim.pressure import guest_work, host_work
 from memsim.reclaim import abandon
 from memsim.state import (
@@ -144,6 +145,8 @@ def kill_largest(m: Machine, g: int, t: float) -> bool:
             rg.held = 0
             for v in range(rg.vpage0, rg.vpage0 + rg.pages):
                 unmap_page(m, g, v)
+    m.book[worst, RESTART] += RESTART_S
+    m.task[worst].clock += RESTART_S
     rewind(m, worst)
     go_again(m, worst, t)
     return True

@@ -46,7 +46,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="FIELD=VALUE",
         dest="overrides",
         help="change one field, e.g. seed=3, ppo.learning_rate=1e-3 or "
-        "environment.scenario=burst; may be repeated",
+        "environment.scenarios=[burst]; may be repeated",
     )
     parser.add_argument("--name", help="name of the run folder; default: `name` in the config")
     parser.add_argument(
@@ -72,10 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     # A core that waits for the other one must not spin: the simulator or another program needs it.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    from agents.learned.course import make_course
-
     from agents.learned.archive import ArchiveError
     from agents.learned.checkpoint import CheckpointError
+    from agents.learned.course import make_course
     from agents.learned.folder import FolderError, RunFolder
     from agents.learned.run import train
     from agents.learned.settings import TrainConfig

@@ -42,6 +42,7 @@ def card(config: TrainConfig, contract: Contract, story: Story, versions: Mappin
     """The text of a model's card (Markdown)."""
     environment = config.environment
     decoding = contract.decoding
+    scenarios = ", ".join(f"`{name}`" for name in environment.scenarios)
     versions_table = "\n".join(f"| {name} | {version} |" for name, version in versions.items())
     return f"""# {config.name}
 
@@ -50,7 +51,7 @@ A memory resizing policy for a host of virtual machines, trained with PPO. Every
 
 ## Training
 
-- Hosts: {environment.hosts} of scenario `{environment.scenario}` at a time, episodes of
+- Hosts: {environment.hosts} at a time, scenarios {scenarios}, episodes of
   {environment.episode_steps} steps, seed {config.seed}.
 - Learning: {story.steps:,} environment steps, {config.iterations} iterations; the model is from
   iteration {story.exported_iteration}.

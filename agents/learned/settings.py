@@ -79,15 +79,27 @@ class DecodingSettings(Config):
         return self
 
 
-class EnvironmentSettings(Config):
-    """Who lives on the hosts, and what an action does there."""
+class RewardSettings(Config):
+    """What the terms of the reward count (`envs.reward`)."""
 
-    scenario: str = "default"  # name of one that ships, or a path
+    progress: Annotated[float, Field(ge=0.0)] = 1.0
+    tail: Annotated[float, Field(ge=0.0)] = 0.5
+    oom: Annotated[float, Field(ge=1.0)] = 1.0
+    resize: Annotated[float, Field(ge=0.0)] = 0.1
+
+
+class EnvironmentSettings(Config):
+    """Who lives on the hosts, what an action does there, and what it is worth."""
+
+    scenarios: Annotated[tuple[str, ...], Field(min_length=1)] = ("default",)  # hosts take turns
     hosts: PositiveInt = 64  # in the batch
     episode_steps: PositiveInt = 720  # control periods until an episode is cut
-    period_s: Seconds = 5.0  # control period
+    period_s: Annotated[Seconds, Field(gt=0)] = 5.0  # control period
+    warm_up_s: Annotated[Seconds, Field(ge=0)] | None = None  # null: the scenario's own
+    pool: PositiveInt = 256  # hosts that episodes are drawn from
     decoding: DecodingSettings = DecodingSettings()
     guard: Literal["limits", "full"] = "limits"
+    reward: RewardSettings = RewardSettings()
     privileged: bool = False  # show the critic the truth
     threads: PositiveInt | None = None  # of the simulator; null: all cores
 

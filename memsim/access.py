@@ -160,7 +160,7 @@ def guest_reclaim(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int
 
 
 @kernel
-def _scattered(ph: np.void) -> bool:
+def _scattered(ph: np.record) -> bool:
     pattern = ph.pattern
     return not (pattern == SEQUENTIAL or pattern == LOOP or pattern == STREAM)
 

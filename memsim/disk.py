@@ -1,8 +1,9 @@
 """Devices: queues, positioning, transfer (model section 7).
 
 A request waits in its device's read or write queue.  What stands for many small requests (a coarse
-page read at random) is served in shares of 32 KiB, and others may come between.  Reads go before writes, but a waiting write starves for two reads
-at most (mq-deadline).  Adjacent queued swap writes merge.
+page read at random) is served in shares of 32 KiB, and others may come between.  Reads go before
+writes, but a waiting write starves for two reads at most (mq-deadline).  Adjacent queued swap
+writes merge.
 """
 
 from memsim.account import NOMINAL, QUEUED

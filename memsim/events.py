@@ -122,4 +122,4 @@ def pop(m: Machine) -> int:
     """Take the first entity off the heap; its time stays in `event[entity].when`."""
     entity = m.event[0].heap
     cancel(m, entity)
-    return np.int64(entity)
+    return int(entity)

@@ -1,4 +1,4 @@
-"""The laws: nothing is created or lost, neither pages, frames, slots nor time (model section 11)."""
+"""The laws: no page, frame, slot or second is created or lost (model section 11)."""
 
 import numpy as np
 
@@ -87,7 +87,7 @@ def _check_guest(m: Machine, g: int, where: str) -> None:
 FRAMED = (state.RESIDENT, state.CACHED, state.WRITING, state.READING)
 
 
-def _check_backing(gs: np.void, pages: np.ndarray, where: str) -> None:
+def _check_backing(gs: np.record, pages: np.ndarray, where: str) -> None:
     framed = np.isin(pages["hstate"], FRAMED)
     _equal(int(framed.sum()), int(gs["resident_pages"]), where, "resident_pages")
     swapped = pages["hstate"] == state.SWAPPED
@@ -142,9 +142,9 @@ def _check_time(m: Machine, where: str) -> None:
             raise Broken(f"{where} task {k}: {booked} s booked of {lived} s lived")
         _need(float(m.book[k].min()) >= 0.0, where, f"task {k}: negative time")
         present = m.guest[int(tk["guest"])]["state"] == 2
-        if present and not -1e-9 <= tk["clock"] - hs["time_s"] <= hs["tick_s"] + 60.0:
-            if tk["state"] != state.TIMER:
-                raise Broken(f"{where} task {k}: clock {tk['clock']} at {hs['time_s']}")
+        ahead = float(tk["clock"] - hs["time_s"])
+        if present and tk["state"] != state.TIMER and not -1e-9 <= ahead <= hs["tick_s"] + 60.0:
+            raise Broken(f"{where} task {k}: clock {tk['clock']} at {hs['time_s']}")
     counts = 2 * int(hs["tasks"]) + 1 + int(hs["guests"]) + int(hs["devices"])
     holders = m.book[counts : counts + 1 + int(hs["guests"])]
     _need(bool((holders >= 0.0).all()), where, "a negative count of holders")

@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from numba import config, njit
 
@@ -26,7 +26,17 @@ def _cache_folder() -> str:
 
 CACHE_FOLDER = _cache_folder()
 # Both: numba re-reads its environment whenever a NUMBA_* variable changes.
-config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"] = CACHE_FOLDER
+_settings: Any = config
+_settings.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"] = CACHE_FOLDER
+
+_OPTIONS: dict[str, Any] = {
+    "cache": True,
+    "error_model": "numpy",
+    "fastmath": False,
+    "nogil": True,
+    "_nrt": False,
+}
+_NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def kernel(function: F) -> F:
@@ -34,21 +44,11 @@ def kernel(function: F) -> F:
 
     It has no wrapper for Python, which would cost as much to compile as the function.
     """
-    compiled: F = njit(
-        cache=True,
-        error_model="numpy",
-        fastmath=False,
-        nogil=True,
-        _nrt=False,
-        no_cpython_wrapper=True,
-        no_cfunc_wrapper=True,
-    )(function)
+    compiled: F = njit(**_OPTIONS, **_NO_WRAPPERS)(function)
     return compiled
 
 
 def entry(function: F) -> F:
     """Compile a kernel that Python calls too."""
-    compiled: F = njit(cache=True, error_model="numpy", fastmath=False, nogil=True, _nrt=False)(
-        function
-    )
+    compiled: F = njit(**_OPTIONS)(function)
     return compiled

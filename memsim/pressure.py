@@ -86,7 +86,7 @@ def guest_work(m: Machine, g: int, change: int, t: float) -> None:
 
 
 @kernel
-def _average(record: np.void) -> None:
+def _average(record: np.record) -> None:
     some = (record.psi_some_s - record.psi_some_last) / PSI_PERIOD_S
     full = (record.psi_full_s - record.psi_full_last) / PSI_PERIOD_S
     record.psi_some_last = record.psi_some_s

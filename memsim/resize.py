@@ -48,7 +48,7 @@ def _raise_watermarks(m: Machine, g: int) -> None:
         gs.wm_target_low = gs.wm_low + extra
         gs.wm_target_high = gs.wm_high + extra
         return
-    factor = min(MAX_SCALE_FACTOR, int(ceil(1e4 * extra / (2.0 * managed))))
+    factor = min(MAX_SCALE_FACTOR, ceil(1e4 * extra / (2.0 * managed)))
     distance = managed * factor // 10000
     gs.wm_target_low = max(gs.wm_low, gs.wm_min + distance)
     gs.wm_target_high = max(gs.wm_high, gs.wm_min + 2 * distance)

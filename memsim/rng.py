@@ -52,18 +52,18 @@ def uniform(bits: np.uint64) -> float:
 
 
 @kernel
-def below(bits: np.uint64, n: np.int64) -> np.int64:
+def below(bits: np.uint64, n: int) -> int:
     """Turn the upper 32 bits into an integer in [0, n), n < 2**31."""
-    return np.int64(((bits >> _S32) * np.uint64(n)) >> _S32)
+    return int(((bits >> _S32) * np.uint64(n)) >> _S32)
 
 
 @kernel
-def remainder(bits: np.uint64, n: np.int64) -> np.uint64:
+def remainder(bits: np.uint64, n: int) -> np.uint64:
     """Return what `below` leaves of the upper 32 bits: 32 nearly independent bits."""
     return ((bits >> _S32) * np.uint64(n)) & _LOW
 
 
 @kernel
-def below_low(bits: np.uint64, n: np.int64) -> np.int64:
+def below_low(bits: np.uint64, n: int) -> int:
     """Turn the lower 32 bits into an integer in [0, n), n < 2**31."""
-    return np.int64(((bits & _LOW) * np.uint64(n)) >> _S32)
+    return int(((bits & _LOW) * np.uint64(n)) >> _S32)

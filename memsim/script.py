@@ -37,7 +37,7 @@ GO_ON, BURN, WAITS, ACCESS = range(4)
 
 
 @kernel
-def _free(m: Machine, k: int, ph: np.void) -> tuple[int, float]:
+def _free(m: Machine, k: int, ph: np.record) -> tuple[int, float]:
     # A chunk of the region from its end (or of its last `count` pages).
     tk = m.task[k]
     rg = m.region[ph.region]
@@ -53,16 +53,17 @@ def _free(m: Machine, k: int, ph: np.void) -> tuple[int, float]:
 
 
 @kernel
-def _hint_free(m: Machine, k: int, ph: np.void) -> tuple[int, float]:
+def _hint_free(m: Machine, k: int, ph: np.record) -> tuple[int, float]:
     # The pages stay allocated and mapped; their content may go.
     tk = m.task[k]
     rg = m.region[ph.region]
     n = min(CHUNK, rg.pages - tk.phase_n)
     for i in range(n):
         p = m.vpage[rg.vpage0 + tk.phase_n + i].page
-        if p >= 0 and m.guest[tk.guest].hinting == BITMAP:
-            if not m.page[p].gflags & (G_IO | G_BACK | G_FILL):
-                m.page[p].gflags |= np.uint8(G_HINT)
+        if p < 0 or m.guest[tk.guest].hinting != BITMAP:
+            continue
+        if not m.page[p].gflags & (G_IO | G_BACK | G_FILL):
+            m.page[p].gflags |= np.uint8(G_HINT)
     tk.phase_n += n
     return GO_ON if tk.phase_n >= rg.pages else BURN, n * m.host[0].c_free
 
@@ -85,15 +86,16 @@ def _signal(m: Machine, k: int, event: int, t: float) -> None:
     gs = m.guest[m.task[k].guest]
     for j in range(gs.task0, gs.task0 + gs.tasks):
         tj = m.task[j]
-        if tj.state == ON_EVENT and m.phase[tj.phase].event == event:
-            if m.signal[event].count > m.phase[tj.phase].taken:
-                book_time(m, j, IDLE, t - tj.clock)
-                tj.clock = max(t, tj.clock)
-                make_runnable(m, j, t)
+        if tj.state != ON_EVENT or m.phase[tj.phase].event != event:
+            continue
+        if m.signal[event].count > m.phase[tj.phase].taken:
+            book_time(m, j, IDLE, t - tj.clock)
+            tj.clock = max(t, tj.clock)
+            make_runnable(m, j, t)
 
 
 @kernel
-def _wait(m: Machine, e: int, k: int, ph: np.void, t: float) -> int:
+def _wait(m: Machine, e: int, k: int, ph: np.record, t: float) -> int:
     # The n-th wait of this phase ends with the n-th signal.
     if m.signal[ph.event].count > ph.taken:
         ph.taken += 1
@@ -105,7 +107,7 @@ def _wait(m: Machine, e: int, k: int, ph: np.void, t: float) -> int:
 
 
 @kernel
-def _follow(m: Machine, e: int, k: int, ph: np.void, t: float) -> tuple[int, float]:
+def _follow(m: Machine, e: int, k: int, ph: np.record, t: float) -> tuple[int, float]:
     # Hold as many pages of the region as the curve says, looking every interval.
     tk = m.task[k]
     rg = m.region[ph.region]

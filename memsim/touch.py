@@ -56,7 +56,7 @@ def curve_at(m: Machine, c: int, t: float) -> float:
 
 
 @kernel
-def size_of(m: Machine, ph: np.void, t: float) -> int:
+def size_of(m: Machine, ph: np.record, t: float) -> int:
     """Pages of its region that a phase uses at time t, at least 1."""
     pages = m.region[ph.region].pages
     if ph.size == NOBODY:
@@ -65,7 +65,7 @@ def size_of(m: Machine, ph: np.void, t: float) -> int:
 
 
 @kernel
-def _target(m: Machine, k: int, ph: np.void, size: int, n: np.uint64) -> int:
+def _target(m: Machine, k: int, ph: np.record, size: int, n: np.uint64) -> int:
     # Index inside the region of the access with draw number n.
     pattern = ph.pattern
     tk = m.task[k]
@@ -76,8 +76,8 @@ def _target(m: Machine, k: int, ph: np.void, size: int, n: np.uint64) -> int:
         b = below(bits, ph.blocks)
         row = m.alias[ph.alias + b]
         if remainder(bits, ph.blocks) >= row.keep:
-            b = np.int64(row.other)
-        block = np.int64(m.region[ph.region].block_pages)
+            b = int(row.other)
+        block = int(m.region[ph.region].block_pages)
         first = b * block
         if first >= size:
             return below_low(bits, size)
@@ -90,13 +90,13 @@ def _target(m: Machine, k: int, ph: np.void, size: int, n: np.uint64) -> int:
         i = ph.place % size
         ph.place += 1
         return i
-    i = np.int64(m.stream[ph.stream + ph.place % ph.stream_n])
+    i = int(m.stream[ph.stream + ph.place % ph.stream_n])
     ph.place += 1
     return i
 
 
 @kernel
-def _stores(m: Machine, k: int, ph: np.void, n: np.uint64) -> bool:
+def _stores(m: Machine, k: int, ph: np.record, n: np.uint64) -> bool:
     if ph.op == WRITE or ph.op == ALLOCATE or ph.write >= 1.0:
         return True
     return ph.write > 0.0 and uniform(draw(m.task[k].store_key, n)) < ph.write
@@ -168,7 +168,7 @@ def _closed(m: Machine, k: int, limit: float, bound: float) -> tuple[float, int]
 
 
 @kernel
-def next_gap(m: Machine, k: int, ph: np.void, t: float) -> float:
+def next_gap(m: Machine, k: int, ph: np.record, t: float) -> float:
     """Draw the time from one arrival at t to the next: exponential at the rate of t."""
     tk = m.task[k]
     rate = curve_at(m, ph.rate_curve, t) if ph.rate_curve != NOBODY else ph.rate
@@ -178,7 +178,7 @@ def next_gap(m: Machine, k: int, ph: np.void, t: float) -> float:
 
 
 @kernel
-def _await_arrival(m: Machine, k: int, ph: np.void) -> None:
+def _await_arrival(m: Machine, k: int, ph: np.record) -> None:
     # Set `next_s`, the time of the next arrival; without a rate look again after a tenth second.
     tk = m.task[k]
     since = tk.next_s if tk.next_s >= 0.0 else tk.phase_t
@@ -198,7 +198,7 @@ def _idle_to(m: Machine, k: int, t: float) -> None:
 
 
 @kernel
-def served(m: Machine, k: int, ph: np.void) -> None:
+def served(m: Machine, k: int, ph: np.record) -> None:
     """Count one access of an arrival, and the arrival if it was its last."""
     tk = m.task[k]
     tk.sub += 1
@@ -212,7 +212,7 @@ def served(m: Machine, k: int, ph: np.void) -> None:
 
 
 @kernel
-def _arrive(m: Machine, k: int, ph: np.void) -> None:
+def _arrive(m: Machine, k: int, ph: np.record) -> None:
     tk = m.task[k]
     tk.arrivals += 1
     tk.phase_n += 1
@@ -309,7 +309,7 @@ def _compute(m: Machine, k: int, limit: float) -> tuple[float, int]:
 
 
 @kernel
-def is_open(ph: np.void) -> bool:
+def is_open(ph: np.record) -> bool:
     """Tell an open-loop phase."""
     return ph.rate > 0.0 or ph.rate_curve != NOBODY
 

@@ -1,6 +1,5 @@
 """Compile all kernels into the cache: `python -m memsim.warm`, as `make install` does."""
 
-import sys
 import time
 
 import numpy as np
@@ -40,4 +39,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

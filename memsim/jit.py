@@ -36,7 +36,7 @@ _OPTIONS: dict[str, Any] = {
     "nogil": True,
     "_nrt": False,
 }
-_NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_NO_WRAPPERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def kernel(function: F) -> F:

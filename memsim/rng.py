@@ -54,7 +54,7 @@ def uniform(bits: np.uint64) -> float:
 @kernel
 def below(bits: np.uint64, n: int) -> int:
     """Turn the upper 32 bits into an integer in [0, n), n < 2**31."""
-    return int(((bits >> _S32) * np.uint64(n)) >> _S32)
+    return int(np.int64(((bits >> _S32) * np.uint64(n)) >> _S32))
 
 
 @kernel
@@ -66,4 +66,4 @@ def remainder(bits: np.uint64, n: int) -> np.uint64:
 @kernel
 def below_low(bits: np.uint64, n: int) -> int:
     """Turn the lower 32 bits into an integer in [0, n), n < 2**31."""
-    return int(((bits & _LOW) * np.uint64(n)) >> _S32)
+    return int(np.int64(((bits & _LOW) * np.uint64(n)) >> _S32))

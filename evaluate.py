@@ -40,6 +40,7 @@ A policy is a baseline (static, equal, slides ...), the folder of a training run
 your own with the methods of contract.policy.  --traces takes tidy parquet files or GWA-T-12 CSV
 files as published.  A second run with nothing changed reuses what the first one found.
 """
+BAR = "{percentage:3.0f} %|{bar:24}| {elapsed}<{remaining}  {desc}"
 PROBLEMS = (
     ConfigError,
     EntrantError,
@@ -156,8 +157,8 @@ def _config(options: argparse.Namespace) -> Evaluation:
 def _run(
     config: Evaluation, workloads: Workloads, found: Sequence[Entrant], threads: int | None
 ) -> Results:
-    shape = "{percentage:3.0f} %|{bar:24}| {elapsed}<{remaining}  {desc}"
-    with tqdm(bar_format=shape, disable=None) as bar:
+    # How much there is to do is known once the hosts are drawn.
+    with tqdm(total=1.0, desc="drawing hosts", bar_format=BAR, disable=None) as bar:
 
         def total(seconds: float) -> None:
             bar.reset(total=seconds)

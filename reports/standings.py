@@ -99,10 +99,9 @@ def _winner(results: Results, table: Sequence[Standing], resamples: int) -> str:
     level = [label for label, gap in gaps.items() if not gap.low > 0]
     if not level:
         return f"{best.label} won: {score}, ahead of {second} by {spread(gaps[second])}."
-    ahead = "nothing separates them" if len(level) == len(gaps) else "they lead together"
     return (
-        f"No single winner: {_listed([best.label, *level])} show no evidence of a difference;"
-        f" {ahead} (best mean: {best.label}, {score}, {spread(gaps[level[0]])} against {level[0]})."
+        f"No clear winner: {best.label} has the best mean, {score}, but there is no evidence of a"
+        f" difference to {_listed(level)} ({spread(gaps[level[0]])} against {level[0]})."
     )
 
 

@@ -48,14 +48,14 @@ def test_no_evidence_is_not_a_win(invent: Invent) -> None:
     shuffled = [0.81, 0.79, 0.80, 0.80, 0.81, 0.80]
     scores: Scores = {("slides", -1): STEADY, ("runs/mine", 3): shuffled, ("static", -1): [0.2] * 6}
     _, sentences = found(invent, scores)
-    assert sentences[0].startswith("No single winner: runs/mine and slides show no evidence")
-    assert "they lead together" in sentences[0]
+    assert sentences[0].startswith("No clear winner: runs/mine has the best mean, J 0.802, but")
+    assert "no evidence of a difference to slides (+0.002 [" in sentences[0]
     assert "runs/mine and slides: no evidence of a difference (+0.002 [" in sentences[1]
 
 
 def test_equal_scores_separate_nobody(invent: Invent) -> None:
     ranked, sentences = found(invent, {("slides", -1): STEADY, ("equal", -1): STEADY})
-    assert "nothing separates them" in sentences[0]
+    assert sentences[0].startswith("No clear winner")
     assert not any(row.difference.shows_difference for row in ranked if row.difference)
 
 
@@ -66,7 +66,7 @@ def test_few_hosts_are_called_few(invent: Invent) -> None:
 
 def test_one_host_gives_no_interval_and_no_winner(invent: Invent) -> None:
     _, sentences = found(invent, {("slides", -1): [0.8], ("equal", -1): [0.3]})
-    assert sentences[0].startswith("No single winner")
+    assert sentences[0].startswith("No clear winner")
     assert "no interval" in sentences[0]
 
 

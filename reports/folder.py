@@ -16,10 +16,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import agents.baselines
+import configs
 import contract
 import memsim
 import reports
 import scenarios
+from agents import onnx_policy
 from configs.loading import dump, write_atomic
 from reports import figures, page, plotstyle, storage, talk
 from reports.entrants import Entrant
@@ -55,12 +57,13 @@ def digest(config: Evaluation, entrants: Sequence[Entrant], workloads: Workloads
             for entrant in entrants
         ),
         sources(*(Path(package.__path__[0]) for package in _PACKAGES)),
+        Path(onnx_policy.__file__).read_text(encoding="utf-8"),
         json.dumps(versions(), sort_keys=True),
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-_PACKAGES = (contract, memsim, scenarios, agents.baselines, reports)
+_PACKAGES = (configs, contract, memsim, scenarios, agents.baselines, reports)
 
 
 def kept(folder: Path, wanted: str) -> Results | None:

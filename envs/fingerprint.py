@@ -1,0 +1,65 @@
+"""What a result that is kept depends on, as a name: sources, versions and plain data."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+import configs
+import contract
+import memsim
+import scenarios
+from agents import baselines
+
+PACKAGES = (contract, baselines, memsim, scenarios, configs)
+LIBRARIES = ("numpy", "numba")
+
+
+@cache
+def code() -> str:
+    """A hash of all that simulates and decides: our sources and shipped data, and libraries."""
+    digest = hashlib.sha256()
+    for package in PACKAGES:
+        root = Path(package.__path__[0])
+        files = [file for file in root.rglob("*") if file.suffix in (".py", ".yaml")]
+        for file in sorted(files):
+            digest.update(f"{package.__name__}/{file.relative_to(root)}\0".encode())
+            digest.update(file.read_bytes())
+    for library in LIBRARIES:
+        digest.update(f"{library} {version(library)}\0".encode())
+    return digest.hexdigest()
+
+
+def of(*values: object) -> str:
+    """A hash of dataclasses, tuples, arrays and plain values, by all that they hold.
+
+    Raises:
+        TypeError: something else is among them.
+    """
+    digest = hashlib.sha256()
+    _feed(digest.update, values)
+    return digest.hexdigest()
+
+
+def _feed(update: Callable[[bytes], object], value: object) -> None:
+    if isinstance(value, np.ndarray):
+        update(f"{value.dtype.str}{value.shape}".encode())
+        update(np.ascontiguousarray(value).tobytes())
+    elif is_dataclass(value) and not isinstance(value, type):
+        update(type(value).__name__.encode())
+        for field in fields(value):
+            update(field.name.encode())
+            _feed(update, getattr(value, field.name))
+    elif isinstance(value, tuple):
+        update(f"({len(value)}".encode())
+        for part in value:
+            _feed(update, part)
+    elif isinstance(value, Enum | bool | int | float | str):
+        update(f"{type(value).__name__} {value!r}\0".encode())
+    else:
+        raise TypeError(f"fingerprint: cannot take {type(value).__name__}")

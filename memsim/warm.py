@@ -32,7 +32,7 @@ def warm() -> None:
 
 def main() -> None:
     """Compile, telling how long it takes."""
-    print(f"Compiling memsim's kernels into {CACHE_FOLDER} (about a minute, once) ...", flush=True)
+    print(f"Compiling memsim's kernels into {CACHE_FOLDER} (half a minute, once) ...", flush=True)
     start = time.monotonic()
     warm()
     print(f"Kernels are ready after {time.monotonic() - start:.0f} s.")

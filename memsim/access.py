@@ -141,14 +141,14 @@ def host_frame(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
 @kernel
 def guest_reclaim(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
     """Reclaim directly in the guest, because free memory is down to the min watermark."""
-    g = m.task[k].guest
-    gs = m.guest[g]
-    gs.alloc_stalls += 1
-    cost, freed, _ = shrink(m, g, t)
-    if freed > 0 or gs.fails > 0:
+    tk = m.task[k]
+    g = tk.guest
+    m.guest[g].alloc_stalls += 1
+    cost, freed, _ = shrink(m, k, t)
+    if freed > 0 or tk.fails > 0:
         return BURN, cost, GUEST_RECLAIM
-    if gs.rounds > SCAN_ROUNDS:
-        gs.rounds = 0
+    if tk.rounds > SCAN_ROUNDS:
+        tk.rounds = 0
         if deflate_on_oom(m, g):
             return BURN, cost, GUEST_RECLAIM
         kill_largest(m, g, t)

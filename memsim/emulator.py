@@ -13,6 +13,7 @@ from memsim.events import request_entity, schedule
 from memsim.guest import finish_disk_read, finish_disk_write
 from memsim.hinting import on_alloc
 from memsim.host import (
+    NEED_FRAME,
     NEED_READ,
     NOW,
     fault,
@@ -24,7 +25,7 @@ from memsim.host import (
 )
 from memsim.jit import kernel
 from memsim.machine import Machine
-from memsim.params import CONGESTION_S
+from memsim.params import CONGESTION_S, RETRY_S
 from memsim.pressure import host_stall
 from memsim.state import (
     CODE_READ,
@@ -65,6 +66,13 @@ def _set_state(m: Machine, r: int, state: int, t: float) -> None:
 
 
 @kernel
+def _await_lock(m: Machine, r: int, t: float) -> None:
+    # A reclaimer holds the page for a moment, or no request is to be had.
+    _set_state(m, r, R_FRAME, t)
+    schedule(m, request_entity(m, r), t + RETRY_S, m.request[r].guest)
+
+
+@kernel
 def _await_frame(m: Machine, r: int, t: float) -> None:
     g = m.request[r].guest
     if over_limit(m, g):
@@ -94,7 +102,7 @@ def _read_code(m: Machine, r: int, t: float) -> bool:
         return False
     c = new_request(m, CODE_READ, gs.disk, m.request[r].guest, HOST_SWAP)
     if c == NOBODY:
-        _await_frame(m, r, t)
+        _await_lock(m, r, t)
         return False
     hs.free_pages -= missing
     hs.cached_pages += missing
@@ -129,8 +137,11 @@ def go_on(m: Machine, r: int, t: float) -> None:
                 rq.parent = m.page[p].hprev
                 _set_state(m, r, R_PAGE, t)
                 return
-            if need != NOW:
+            if need == NEED_FRAME:
                 _await_frame(m, r, t)
+                return
+            if need != NOW:
+                _await_lock(m, r, t)
                 return
             pg = m.page[p]
             on_alloc(m, p)
@@ -154,10 +165,16 @@ def start_io(m: Machine, r: int, ops: float, contiguous: bool, t: float) -> None
 
 @kernel
 def retry_frames(m: Machine, t: float) -> None:
-    """Let the emulators that wait for a frame look again."""
-    for r in range(m.host[0].requests):
-        if m.request[r].state == R_FRAME:
-            schedule(m, request_entity(m, r), t, m.request[r].guest)
+    """Let emulators that wait for a frame look again, as many as there are frames to be had."""
+    hs = m.host[0]
+    room = hs.free_pages - hs.min_pages
+    for r in range(hs.requests):
+        if room <= 0:
+            return
+        rq = m.request[r]
+        if rq.state == R_FRAME and not over_limit(m, rq.guest):
+            schedule(m, request_entity(m, r), t, rq.guest)
+            room -= 1
 
 
 @kernel

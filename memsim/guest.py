@@ -47,6 +47,12 @@ from memsim.state import (
 
 
 @kernel
+def kswapd_of(m: Machine, g: int) -> int:
+    """Return the guest's kswapd."""
+    return int(m.guest[g].task0 + m.guest[g].tasks + KSWAPD - 1)
+
+
+@kernel
 def _block_of(m: Machine, p: int) -> int:
     gs = m.guest[m.page[p].guest]
     return gs.block0 + (p - gs.page0) // m.host[0].block_pages
@@ -99,7 +105,7 @@ def give_page(m: Machine, p: int) -> None:
     pg.vpn = NOBODY
     on_free(m, p)
     gs.free_pages += 1
-    gs.rounds = 0
+    m.task[kswapd_of(m, g)].rounds = 0
     b = _block_of(m, p)
     bl = m.block[b]
     bl.free += 1
@@ -133,9 +139,8 @@ def pop_page(m: Machine, g: int) -> int:
 @kernel
 def wake_kswapd(m: Machine, g: int, t: float) -> None:
     """Wake the guest's kswapd if it sleeps and has not given up."""
-    gs = m.guest[g]
-    k = gs.task0 + gs.tasks + KSWAPD - 1
-    if m.task[k].state == TIMER and gs.rounds < SCAN_ROUNDS:
+    k = kswapd_of(m, g)
+    if m.task[k].state == TIMER and m.task[k].rounds < SCAN_ROUNDS:
         m.task[k].clock = t
         wake(m, k, t)
 

@@ -14,22 +14,23 @@ NEVER = -1.0
 
 
 @kernel
-def _kswapd(m: Machine, g: int, t: float) -> tuple[float, float]:
-    gs = m.guest[g]
+def _kswapd(m: Machine, k: int, t: float) -> tuple[float, float]:
+    tk = m.task[k]
+    gs = m.guest[tk.guest]
     if gs.free_pages >= gs.wm_target_high:
         return 0.0, NEVER
     for_target = gs.free_pages >= gs.wm_high
-    cost, freed, wrote = shrink(m, g, t)
+    cost, freed, wrote = shrink(m, k, t)
     if for_target:
         gs.resize_s += cost
     if freed + wrote > 0:
         return cost, 0.0
-    if gs.fails > 0:
+    if tk.fails > 0:
         return cost, 0.0
     # A whole round without progress.
     if gs.writeback_pages > 0:
         return cost, t + CONGESTION_S
-    return cost, NEVER if gs.rounds >= SCAN_ROUNDS else 0.0
+    return cost, NEVER if tk.rounds >= SCAN_ROUNDS else 0.0
 
 
 @kernel
@@ -61,7 +62,7 @@ def kernel_step(m: Machine, k: int, t: float) -> tuple[float, float, int]:
     tk = m.task[k]
     g = tk.guest
     if tk.kind == KSWAPD_TASK:
-        cost, again = _kswapd(m, g, t)
+        cost, again = _kswapd(m, k, t)
         return cost, again, KSWAPD
     if tk.kind == BALLOONER:
         cost, again = balloon_step(m, g, t)

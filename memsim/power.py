@@ -87,7 +87,8 @@ def _empty_memory(m: Machine, g: int) -> None:
     gs.gslot_next = 0
     gs.target_pages = NOBODY
     gs.wm_target_low, gs.wm_target_high = gs.wm_low, gs.wm_high
-    gs.fails = gs.rounds = 0
+    for k in range(gs.task0, gs.task0 + gs.tasks + 3):
+        m.task[k].fails = m.task[k].rounds = 0
     gs.stats_time_s = -1.0
 
 

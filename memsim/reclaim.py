@@ -106,6 +106,7 @@ def check(m: Machine, e: int, group: int) -> float:
     cpu = m.cpu[e]
     cpu.freed = 0
     cpu.wrote = 0
+    cpu.unmapped = 0
     cpu.iso_n = 0
     lru = group if group != NOBODY else _choose_lru(m)
     dropped = _drop_code(m, e, lru)
@@ -152,7 +153,7 @@ def unmap(m: Machine, e: int) -> float:
             m.iso[e, kept] = p
             kept += 1
     cost = cpu.iso_n * m.host[0].c_reclaim
-    cpu.iso_n = kept
+    cpu.iso_n = cpu.unmapped = kept
     cpu.stage = UNMAPPED
     return cost
 

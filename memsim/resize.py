@@ -171,6 +171,7 @@ def balloon_step(m: Machine, g: int, t: float) -> tuple[float, float]:
         gs.hypercalls += 1
         gs.resize_s += cost
         return cost, 0.0
-    cost, freed, _ = shrink(m, g, t)
+    k = ballooner(m, g)
+    cost, freed, _ = shrink(m, k, t)
     gs.resize_s += cost
-    return cost, 0.0 if freed > 0 else t + OUT_OF_PUFF_S
+    return cost, 0.0 if freed > 0 or m.task[k].fails > 0 else t + OUT_OF_PUFF_S

@@ -1,6 +1,6 @@
 """Ends and new beginnings: tasks that the OOM killer ends, and what becomes of their time."""
 
-from memsim.account import HOST_SWAP, RESTART
+from memsim.account import HOST_SWAP, IDLE, RESTART
 from memsim.cpu import make_runnable, sleep_until, stop_stall, take_off
 from memsim.events import cancel, task_entity
 from memsim.guest import unmap_page
@@ -15,6 +15,7 @@ from memsim.state import (
     FREE_VCPU,
     NOBODY,
     OFF,
+    ON_EVENT,
     ON_FRAME,
     ON_IO,
     RUNNABLE,
@@ -66,6 +67,9 @@ def detach(m: Machine, k: int, t: float) -> None:
         leave_request(m, k, t)
     elif tk.state == ON_FRAME:
         book_time(m, k, tk.wait_cls, t - tk.clock)
+        tk.clock = max(tk.clock, t)
+    elif tk.state == ON_EVENT:
+        book_time(m, k, IDLE, t - tk.clock)
         tk.clock = max(tk.clock, t)
     elif tk.state == RUNNING and not reclaiming:
         stop_running(m, k, t)

@@ -1,10 +1,15 @@
-"""Guest reclaim: kswapd and direct reclaim take memory from the guest's LRU lists."""
+"""Guest reclaim: kswapd and direct reclaim take memory from the guest's LRU lists.
+
+Each task that reclaims keeps its own count: how far its scan priority has fallen (`fails`), and
+how many rounds through all priorities brought nothing (`rounds`).
+"""
 
 from memsim.emulator import start_io
 from memsim.guest import (
     choose_type,
     deactivate,
     drop_file,
+    kswapd_of,
     look_at_tail,
     start_write,
 )
@@ -16,17 +21,31 @@ from memsim.state import NOBODY
 
 
 @kernel
-def shrink(m: Machine, g: int, t: float) -> tuple[float, int, int]:
-    """Scan one batch; returns (CPU seconds, pages freed, pages put under write-back)."""
+def _judge(m: Machine, k: int, freed: int, wrote: int, scanned: int) -> None:
+    tk = m.task[k]
+    if freed > 0:
+        tk.fails = 0
+        tk.rounds = 0
+        m.task[kswapd_of(m, tk.guest)].rounds = 0  # direct reclaim revives it
+    elif wrote == 0:
+        tk.fails += 1
+        if tk.fails > DEF_PRIORITY or scanned == 0:  # no priority finds anything on an empty list
+            tk.fails = 0
+            tk.rounds += 1
+
+
+@kernel
+def shrink(m: Machine, k: int, t: float) -> tuple[float, int, int]:
+    """Scan one batch for task k; returns (CPU seconds, pages freed, pages put under write-back)."""
     hs = m.host[0]
+    g = m.task[k].guest
     inactive = choose_type(m, g)
     cost = deactivate(m, g, inactive) * hs.c_gscan
     freed = 0
     wrote = 0
     row = guest_row(g, inactive)
-    gs = m.guest[g]
     n = m.lists[row].count
-    for _ in range(min(n, max(hs.batch, n >> max(0, DEF_PRIORITY - gs.fails)))):
+    for _ in range(min(n, max(hs.batch, n >> max(0, DEF_PRIORITY - m.task[k].fails)))):
         p = m.lists[row].tail
         if p == NOBODY or freed + wrote >= hs.batch:
             break
@@ -44,12 +63,5 @@ def shrink(m: Machine, g: int, t: float) -> tuple[float, int, int]:
                 cost += hs.c_greclaim
                 wrote += m.request[r].count
                 start_io(m, r, 1.0, False, t)
-    if freed > 0:
-        gs.fails = 0
-        gs.rounds = 0
-    elif wrote == 0:
-        gs.fails += 1
-        if gs.fails > DEF_PRIORITY:
-            gs.fails = 0
-            gs.rounds += 1
+    _judge(m, k, freed, wrote, n)
     return max(cost, hs.c_gscan), freed, wrote

@@ -251,8 +251,6 @@ guest_dtype = np.dtype(
         ("age", "u4"),  # evictions and activations of file pages: the workingset clock
         ("gslot_next", "i8"),
         ("flush_hand", "i8"),
-        ("fails", "i4"),  # fruitless scans: how far the priority has fallen
-        ("rounds", "i4"),  # fruitless rounds through all priorities
         ("resize_at", "f8"),
         # CPU
         ("runnable", "i4"),
@@ -326,6 +324,8 @@ task_dtype = np.dtype(
         ("page", "i4"),  # host page it waits for
         ("wait_cls", "u1"),  # ON_FRAME: class of the wait
         ("async_cpu", "i4"),  # vCPU whose asynchronous fault it waits for
+        ("fails", "i4"),  # fruitless scans: how far the priority of its reclaim has fallen
+        ("rounds", "i4"),  # its fruitless rounds through all priorities
         ("wake_s", "f8"),
         # the script
         ("pending", "u1"),  # an access is under way
@@ -386,6 +386,7 @@ cpu_dtype = np.dtype(
         ("run", "u1"),  # a host thread has work
         ("freed", "i4"),
         ("wrote", "i4"),
+        ("unmapped", "i4"),  # pages that the last batch locked
         ("fails", "i4"),  # fruitless steps: how far the scan priority has fallen
         ("rounds", "i4"),  # fruitless rounds through all priorities
         ("tried", "u1"),  # a batch was done and no frame came of it yet

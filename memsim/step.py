@@ -94,6 +94,7 @@ def _complete(m: Machine, k: int, cost: float, cls: int) -> None:
     book_time(m, k, cls, cost)
     book_time(m, k, NOMINAL, own)
     tk.clock += cost + own
+    tk.rounds = 0
     if ph.op == FOLLOW:
         return
     if is_open(ph):
@@ -125,6 +126,8 @@ def _shared(m: Machine, e: int, k: int, t: float) -> tuple[int, int]:
         kill_guest(m, largest_guest(m, group), t)
         return (GO_ON if tk.state == RUNNING else LEFT), cls
     if what == slow.BURN:
+        if cls == HOST_RECLAIM and m.cpu[e].stage == NO_BATCH:
+            wake_waiters(m, t)  # a batch is done: frames came free, pages are unlocked
         book_time(m, k, cls, cost)
         tk.clock = t + cost
         return BURNT, cls
@@ -220,7 +223,7 @@ def _run_thread(m: Machine, e: int, t: float) -> None:
         if cpu.tried:
             cpu.tried = 0
             judge(m, e)
-            if cpu.freed > 0:
+            if cpu.freed > 0 or cpu.unmapped > 0:
                 wake_waiters(m, t)
         done = _thread_done(m, e, 0)
         if done or cpu.rounds > SCAN_ROUNDS or _thread_done(m, e, hs.writing_pages):

@@ -39,7 +39,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install  ## train a small agent, compare it with the baselines, write runs/demo/report.html
 	@$(RUN) train.py configs/train/demo.yaml --name demo-agent
-	@$(RUN) evaluate.py configs/evaluate/demo.yaml --name demo $(ARGS)
+	@$(RUN) evaluate.py configs/evaluate/demo.yaml --name demo \
+		--policies static,equal,slides,runs/demo-agent $(ARGS)
 
 test: install  ## all tests, on every core
 	@$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)

@@ -89,7 +89,7 @@ def main(given: Sequence[str] | None = None) -> int:
         evaluate(options, shlex.join(["python", "evaluate.py", *(given or sys.argv[1:])]))
     except PROBLEMS as error:
         print(error, file=sys.stderr)
-        return 1
+        return 2
     return 0
 
 

@@ -1,11 +1,13 @@
 """The scenarios of an evaluation as they are run, and which traces they replay."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import scenarios
 from reports.settings import Evaluation
 from scenarios import datasets, traces
+from scenarios.adapting import Adapted, adapt
 from scenarios.schema import Scenario
 
 
@@ -22,23 +24,42 @@ def prepare(config: Evaluation) -> Workloads:
 
     Raises:
         configs.loading.ConfigError: a scenario cannot be used.
-        scenarios.traces.TraceError: `traces_folder` was named and holds no traces.
+        scenarios.traces.TraceError: `traces_folder` was named and holds no traces, or what there
+            is cannot be replayed.
     """
     loaded = [scenarios.load(use.scenario, use.set) for use in config.scenarios]
     measured = config.traces != "synthetic" and _measured(config)
     source = "folder" if measured else "synthetic"
     prepared = tuple(_prepared(scenario, config, source) for scenario in loaded)
-    folder = traces.folder(config.traces_folder)
     if not any(scenario.replay for scenario in prepared):
         return Workloads(prepared, ("Workloads are synthetic; no trace is replayed.",), "")
+    folder = traces.folder(config.traces_folder)
     if measured:
-        names = ", ".join(dataset.name for dataset in datasets.measured(folder))
-        said = f"Replays measured traces: {names}, from {folder} (split {config.split})."
-        return Workloads(prepared, (said,), _fingerprint(folder))
-    said = f"Replays the synthetic traces that ship (split {config.split})"
+        adapted = tuple(_adapted(scenario) for scenario in prepared)
+        used = [found for _, found in adapted if found is not None]
+        said = [_about(used, folder)]
+        said += dict.fromkeys(sentence for found in used for sentence in found.said)
+        return Workloads(tuple(one for one, _ in adapted), tuple(said), _fingerprint(folder))
+    sentence = f"Replays the synthetic traces that ship (split {config.split})"
     if config.traces != "synthetic":
-        said += f"; no measured traces in {folder} ({traces.VARIABLE} or --traces names another)"
-    return Workloads(prepared, (said + ".",), "")
+        sentence += (
+            f"; no measured traces in {folder} ({traces.VARIABLE} or --traces names another)"
+        )
+    return Workloads(prepared, (sentence + ".",), "")
+
+
+def _adapted(scenario: Scenario) -> tuple[Scenario, Adapted | None]:
+    """A scenario whose replay has machines in the traces given."""
+    if scenario.replay is None:
+        return scenario, None
+    found = adapt(scenario.replay, scenario.warm_up, scenario.end_s)
+    return scenario.model_copy(update={"replay": found.replay}), found
+
+
+def _about(used: Sequence[Adapted], folder: Path) -> str:
+    names = ", ".join(dict.fromkeys(one.name for found in used for one in found.datasets))
+    splits = " and ".join(dict.fromkeys(found.replay.split for found in used))
+    return f"Replays measured traces: {names}, from {folder} (split {splits})."
 
 
 def _measured(config: Evaluation) -> bool:

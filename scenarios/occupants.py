@@ -88,7 +88,12 @@ def guests_of(place: Place) -> tuple[list[Occupant], tuple[spec.Entry, ...], str
     trace = ""
     if scenario.replay is not None:
         machines = machines_of_host(
-            scenario.replay, place.key, scenario.end_s, place.page, len(found)
+            scenario.replay,
+            place.key,
+            scenario.end_s,
+            place.page,
+            first_id=len(found),
+            begin_s=scenario.warm_up,
         )
         for machine in machines:
             power += _power(machine, len(found))

@@ -8,21 +8,22 @@ own, and `rows` says what happens between rows, so that the trace's clock cannot
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 
 from memsim import spec
-from scenarios import datasets, rows, traces
+from scenarios import datasets, fitting, rows, traces
 from scenarios.build import ACCESS_BYTES, Built
+from scenarios.fitting import Fit, Span
+from scenarios.quantities import GIB
 from scenarios.randomness import Key, stream
 from scenarios.schema import Replay
 from scenarios.traces import Dataset, Trace, TraceError
 
-TRIES = 200  # machines looked at for one guest before giving up
-ON_SHARE = 0.5  # of its time on a host that a machine must be on
-KNOWN_SHARE = 0.5  # and of its steps that must have a sample
+TRIES = 200  # machines drawn for one guest before all are looked at
 KERNEL_SHARE = 0.05  # of the guest's size: in no trace
 LEAST_PAGES = 16
 TOUCH_S = 4e-6  # [s] CPU time of an access of 4 KiB
@@ -53,9 +54,9 @@ class _Window:
 
 
 def machines_of_host(
-    replay: Replay, key: Key, end_s: float, page: int, first_id: int
+    replay: Replay, key: Key, end_s: float, page: int, first_id: int, begin_s: float = 0.0
 ) -> list[Replayed]:
-    """The machines of one host.
+    """The machines of one host; fewer than wanted where there are no more.
 
     Args:
         replay: which traces, and how they are scaled.
@@ -63,6 +64,7 @@ def machines_of_host(
         end_s: guests are laid out from 0 up to here.
         page: [bytes] of the host.
         first_id: number of the first of them among the host's guests.
+        begin_s: what comes before is not scored.
 
     Raises:
         TraceError: no traces, too short, or no machine that fits.
@@ -71,53 +73,78 @@ def machines_of_host(
     rng = stream(key, "trace")
     dataset = sets[int(rng.integers(len(sets)))]
     row_s = traces.STEP_S / replay.compression
-    needed = math.ceil(end_s / row_s) + 2
-    low, high = traces.steps_of(dataset, replay.split)
-    if high - low < needed:
+    where = fitting.span(replay, dataset, begin_s, end_s)
+    if not where.windows:
         raise TraceError(
-            f"{dataset.name}: split {replay.split} has {high - low} steps; expected {needed} for"
-            f" {end_s:g} s, {replay.compression:g} times as fast"
+            f"{dataset.name}: split {replay.split} has {where.high - where.low} steps; expected"
+            f" {where.rows} for {end_s:g} s, {replay.compression:g} times as fast"
         )
-    begin = int(rng.integers(low, high - needed + 1))
+    begin = int(rng.integers(where.low, where.low + where.windows))
     count = int(stream(key, "trace guests").integers(replay.guests[0], replay.guests[1] + 1))
-    chosen: list[str] = []
+    draw = _Draw(replay, dataset, key, where)
+    ids = range(first_id, first_id + count)
+    chosen = draw.machines(ids, begin, fitting.mostly_on)
+    if ids and not chosen:
+        begin, fit = draw.window()
+        chosen = draw.machines(ids, begin, fit)
     found = []
-    for guest_id in range(first_id, first_id + count):
-        trace = _machine(replay, dataset, key, guest_id, begin, needed, tuple(chosen))
-        chosen.append(trace.vm)
-        window = _window(replay, trace, begin, needed)
+    for guest_id, trace in zip(ids, chosen, strict=False):
+        window = _window(replay, trace, begin, where.rows)
         rng = stream(key, "trace guest", guest_id)
         made = _guest(replay, dataset.name, trace, window, rng, page=page, row_s=row_s)
-        found.append(replace(made, window=begin // needed))
+        found.append(replace(made, window=begin // where.rows))
     return found
 
 
-def _machine(
-    replay: Replay,
-    dataset: Dataset,
-    key: Key,
-    guest_id: int,
-    begin: int,
-    needed: int,
-    taken: tuple[str, ...],
-) -> Trace:
-    """A machine of the split that is of a wanted size and mostly on; none twice on a host."""
-    names = traces.machines_of(dataset, replay.split)
-    rng = stream(key, "trace machine", guest_id)
-    for _ in range(TRIES if names else 0):
-        vm = names[int(rng.integers(len(names)))]
-        if vm in taken:
-            continue
-        trace = dataset.read(vm)
-        granted = trace.granted[begin : begin + needed]
-        known = np.isfinite(granted)
-        fits = replay.nominal[0] <= trace.nominal_bytes <= replay.nominal[1]
-        if fits and known.mean() >= KNOWN_SHARE and (granted[known] > 0).mean() >= ON_SHARE:
-            return trace
-    raise TraceError(
-        f"{dataset.name}: split {replay.split}: none of {TRIES} machines drawn from {len(names)}"
-        f" is on and of {replay.nominal[0]} to {replay.nominal[1]} bytes"
-    )
+@dataclass(frozen=True)
+class _Draw:
+    """Draws the machines of a host."""
+
+    replay: Replay
+    dataset: Dataset
+    key: Key
+    where: Span
+
+    def machines(self, ids: range, begin: int, fit: Fit) -> list[Trace]:
+        """A machine for each guest, none twice, until there are no more that fit."""
+        found: dict[str, Trace] = {}
+        for guest_id in ids:
+            trace = self._machine(guest_id, begin, fit, found)
+            if trace is None:
+                break
+            found[trace.vm] = trace
+        return list(found.values())
+
+    def _machine(self, guest_id: int, begin: int, fit: Fit, taken: Collection[str]) -> Trace | None:
+        """A machine of the split that fits; of few, whichever is left."""
+        names = traces.machines_of(self.dataset, self.replay.split)
+        rng = stream(self.key, "trace machine", guest_id)
+        drawn = (names[int(rng.integers(len(names)))] for _ in range(TRIES if names else 0))
+        refused = set(taken)
+        for vm in chain(drawn, names):
+            if vm in refused:
+                continue
+            trace = self.dataset.read(vm)
+            if fitting.windows(self.replay, trace, self.where, fit)[begin - self.where.low]:
+                return trace
+            refused.add(vm)
+        return None
+
+    def window(self) -> tuple[int, Fit]:
+        """A window that some machine fits, where one drawn blindly has none."""
+        rng = stream(self.key, "trace window")
+        for fit in (fitting.mostly_on, fitting.seldom_on):
+            free = np.zeros(self.where.windows, bool)
+            for own in fitting.fitting(self.replay, self.dataset, self.where, fit):
+                free |= own
+            if free.any():
+                return self.where.low + int(rng.choice(np.flatnonzero(free))), fit
+        names = traces.machines_of(self.dataset, self.replay.split)
+        low, high = (size / GIB for size in self.replay.nominal)
+        raise TraceError(
+            f"{self.dataset.name}: split {self.replay.split}: none of {len(names)} machines is ever"
+            f" on and of {low:g} to {high:g} GiB; replay.split and replay.nominal choose others"
+        )
 
 
 def _window(replay: Replay, trace: Trace, begin: int, needed: int) -> _Window:

@@ -185,7 +185,7 @@ class Replay(Config):
     datasets: tuple[str, ...] = Field(default=(), description="left out: all that the source has")
     split: Literal["train", "validation", "test", "all"] = "all"
     guests: tuple[int, int] = Field(
-        default=(8, 8), description="fewest and most machines on the host"
+        default=(8, 8), description="fewest and most machines on the host, or all that fit"
     )
     nominal: tuple[Bytes, Bytes] = Field(
         default=(2 * GIB, 64 * GIB), description="sizes to choose from"

@@ -99,7 +99,7 @@ def test_problems_are_told_and_nothing_is_written(
     folder: Path, capsys: pytest.CaptureFixture[str], given: list[str], said: str
 ) -> None:
     (folder / "runs/half/checkpoints").mkdir(parents=True)
-    assert evaluate.main(given) == 1
+    assert evaluate.main(given) == 2
     assert said in capsys.readouterr().err
     assert not (folder / "runs/tiny").exists()
 

@@ -18,7 +18,7 @@ def config(**changes: object) -> Evaluation:
 
 
 def write_trace(folder: Path) -> None:
-    rows = 50
+    rows = 500
     table = {
         "vm_id": np.ones(rows, np.int32),
         "time_s": np.arange(rows, dtype=np.int32) * 300,
@@ -52,7 +52,9 @@ def test_measured_traces_are_used_where_they_are(
     write_trace(tmp_path)
     monkeypatch.setenv("OVERCOMMIT_TRACES", str(tmp_path))
     found = prepare(config())
-    assert found.traces == (f"Replays measured traces: mine, from {tmp_path} (split validation).",)
+    about = f"Replays measured traces: mine, from {tmp_path} (split validation)."
+    assert found.traces[0] == about
+    assert "hosts have 1 guest instead of 8" in found.traces[1]
     assert "mine.parquet" in found.content
     assert found.scenarios[0].replay is not None
     assert found.scenarios[0].replay.source == "folder"

@@ -61,8 +61,8 @@ class OvercommitEnv(gymnasium.Env[Observation, np.ndarray]):
     ## Information
     After a step: `progress`, the weighted mean of the guests' progress in [0, 1]; `kills`, guests
     killed per guest and hour; `guarded`, the share of guests for which the guard changed what was
-    asked; `reward` by term; `interventions` by name.  After a reset: `seed`, `episode` and `host`,
-    the member of the pool.
+    asked; `reward` by term; `interventions` by name.  After a reset: `seed`, `episode_number` and
+    `host`, the member of the pool.
 
     ## Arguments
     As `envs.vector.OvercommitVectorEnv`.

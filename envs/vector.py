@@ -44,8 +44,8 @@ class OvercommitVectorEnv(VectorEnv[Observations, np.ndarray, np.ndarray]):
 
     ## Infos
     Arrays (num_envs,), each with a mask of the hosts that it holds for: after a step `progress`,
-    `kills`, `guarded`, `reward` by term, `interventions` by name; after a reset `seed`, `episode`
-    and `host`, which member of the pool it is.
+    `kills`, `guarded`, `reward` by term, `interventions` by name; after a reset `seed`,
+    `episode_number` and `host`, which member of the pool it is.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012  Gymnasium declares it so
@@ -144,10 +144,13 @@ class OvercommitVectorEnv(VectorEnv[Observations, np.ndarray, np.ndarray]):
             options: `reset_mask` (num_envs,) bool: the hosts that are reset, all if left out.
 
         Raises:
-            ValueError: an option that there is not, or a mask of another form.
+            ValueError: an option that there is not, or a mask or seeds of another form.
+            gymnasium.error.ResetNeeded: a mask before the first reset of all hosts.
         """
-        super().reset(seed=seed if isinstance(seed, int) else None)
+        super().reset(seed=None if seed is None or np.ndim(seed) else int(np.asarray(seed)))
         rows = np.flatnonzero(self._mask(options or {}))
+        if (self._clocks["steps"] < 0).any() and len(rows) < self.num_envs:
+            raise ResetNeeded("reset_mask: expected a reset of all hosts first")
         self._take_seeds(seed, rows)
         self._begin(rows)
         seen = self.core.observe(rows)
@@ -232,10 +235,9 @@ class OvercommitVectorEnv(VectorEnv[Observations, np.ndarray, np.ndarray]):
             most = keys.SEEDS_A_BLOCK - self.num_envs
             seeds = int(self.np_random.integers(most)) + np.arange(self.num_envs)
             rows = np.flatnonzero(known < 0)
-        elif isinstance(seed, int):
-            seeds = seed + np.arange(self.num_envs)
         else:
             seeds = np.array(seed, np.int64)
+            seeds = seeds if seeds.ndim else seeds + np.arange(self.num_envs)
         if seeds.shape != known.shape or (seeds < 0).any():
             raise ValueError(f"seed: {seed}: expected {self.num_envs} of 0 or more, or the first")
         known[rows] = seeds[rows]
@@ -263,7 +265,7 @@ class OvercommitVectorEnv(VectorEnv[Observations, np.ndarray, np.ndarray]):
         members = [drawn.key[0] % keys.SEEDS_A_BLOCK for drawn in self.core.hosts.drawn]
         told = {
             "seed": self._clocks["seed"],
-            "episode": self._clocks["episode"],
+            "episode_number": self._clocks["episode"],
             "host": np.array(members, np.int64),
         }
         return _masked({name: np.where(mask, values, 0) for name, values in told.items()}, mask)

@@ -81,9 +81,11 @@ class Starts:
 
     def _file(self, one: Wanted) -> Path:
         """Named by the host as drawn too: traces and profiles are files of their own."""
-        scenario = self._digests.setdefault(id(one.scenario), digest(one.scenario))
+        number = id(one.scenario)
+        if number not in self._digests:
+            self._digests[number] = digest(one.scenario)
         host = draw(one.scenario, one.key).spec
-        name = fingerprint.of(scenario, one.key, host, self.guests, self.period_s)
+        name = fingerprint.of(self._digests[number], one.key, host, self.guests, self.period_s)
         return cache_folder() / fingerprint.code()[:16] / f"{name[:32]}.npz"
 
     def _read(self, path: Path) -> Start | None:

@@ -41,7 +41,7 @@ def test_the_last_observation_is_kept_and_the_next_episode_begun() -> None:
                 ends += 1
                 for name, part in infos[row]["terminal_observation"].items():
                     np.testing.assert_array_equal(part, last[name][row])
-                assert wrapped.reset_infos[row]["episode"] == 1
+                assert wrapped.reset_infos[row]["episode_number"] == 1
     assert ends >= 3
 
 
@@ -83,7 +83,7 @@ def test_seeds_hold_until_the_next_reset_only() -> None:
     env.reset()
     assert [info["seed"] for info in env.reset_infos] == [(1 << 20) + row for row in range(3)]
     env.reset()
-    assert [info["episode"] for info in env.reset_infos] == [1, 1, 1]
+    assert [info["episode_number"] for info in env.reset_infos] == [1, 1, 1]
 
 
 def test_copies_go_on_as_the_original() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
+from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
 from envs import keys
 from envs.vector import OvercommitVectorEnv
@@ -42,7 +43,7 @@ def test_the_step_after_an_end_begins_the_next_episode() -> None:
     assert reward.tolist() == [0.0, 0.0]
     assert not terminated.any()
     assert not truncated.any()
-    assert infos["episode"].tolist() == [1, 1]
+    assert infos["episode_number"].tolist() == [1, 1]
     assert not infos["_progress"].any()
     assert (env.telemetry.time_s == 10.0).all()
     assert (before == 25.0).all()
@@ -63,8 +64,8 @@ def test_without_autoreset_an_ended_host_must_be_reset() -> None:
     with pytest.raises(ResetNeeded, match=rf"hosts \[{np.flatnonzero(ended)[0]}"):
         env.step(still(env))
     _, infos = env.reset(options={"reset_mask": ended})
-    assert infos["_episode"].tolist() == ended.tolist()
-    assert (infos["episode"][ended] == 1).all()
+    assert infos["_episode_number"].tolist() == ended.tolist()
+    assert (infos["episode_number"][ended] == 1).all()
     env.step(still(env))
 
 
@@ -72,12 +73,14 @@ def test_seeds_name_hosts() -> None:
     env = batch(num_envs=3)
     _, infos = env.reset(seed=40)
     assert infos["seed"].tolist() == [40, 41, 42]
-    assert infos["episode"].tolist() == [0, 0, 0]
+    assert infos["episode_number"].tolist() == [0, 0, 0]
     wanted = [keys.pool_host(40 + row, 0, 4)[0] for row in range(3)]
     assert infos["host"].tolist() == wanted
     _, infos = env.reset()
     assert infos["seed"].tolist() == [40, 41, 42]
-    assert infos["episode"].tolist() == [1, 1, 1]
+    assert infos["episode_number"].tolist() == [1, 1, 1]
+    _, infos = env.reset(seed=np.int64(40))  # type: ignore[arg-type]  # an int to users
+    assert infos["seed"].tolist() == [40, 41, 42]
     _, infos = env.reset(seed=[7, 7, 9])
     assert infos["seed"].tolist() == [7, 7, 9]
     mask = np.array([False, False, True])
@@ -85,7 +88,7 @@ def test_seeds_name_hosts() -> None:
     assert infos["seed"].tolist() == [0, 0, 3]
     _, infos = env.reset()
     assert infos["seed"].tolist() == [7, 7, 3]
-    assert infos["episode"].tolist() == [1, 1, 1]
+    assert infos["episode_number"].tolist() == [1, 1, 1]
 
 
 def test_without_a_seed_hosts_choose_among_those_that_are_kept() -> None:
@@ -110,6 +113,26 @@ def test_wrong_options_are_refused(options: dict[str, Any], complaint: str) -> N
         batch().reset(seed=0, options=options)
 
 
+def test_the_first_reset_is_of_all_hosts() -> None:
+    mask = np.array([True, False, True])
+    with pytest.raises(ResetNeeded, match="expected a reset of all hosts first"):
+        batch().reset(seed=0, options={"reset_mask": mask})
+
+
+def test_wrappers_of_gymnasium_fit() -> None:
+    env = batch(num_envs=3, episode_steps=6)
+    wrapped = DictInfoToList(RecordEpisodeStatistics(env))
+    wrapped.reset(seed=0)
+    lengths: list[list[int]] = [[], [], []]
+    for _ in range(16):
+        *_, infos = wrapped.step(still(env))
+        for row, info in enumerate(infos):
+            if "episode" in info:
+                lengths[row].append(int(info["episode"]["l"]))
+    for row, found in enumerate(lengths):
+        assert found[:2] == [keys.first_horizon(row, 6), 6][: len(found)]
+
+
 def test_steps_before_a_reset_and_wrong_shapes_are_refused() -> None:
     env = batch()
     with pytest.raises(ResetNeeded):
@@ -125,7 +148,7 @@ def test_the_end_of_all_work_terminates() -> None:
     jobs = touching(heap="16MiB", count=20_000)
     env = batch(host(jobs), 1, episode_steps=20, staggered=False, warm_up_s=0.0)
     env.reset(seed=0)
-    for number in range(20):
+    for number in range(20):  # noqa: B007  it is used below
         _, _, terminated, truncated, _ = env.step(still(env))
         jobs_there, over = env.core.hosts.jobs()
         assert terminated.tolist() == (jobs_there == over).tolist()

@@ -36,18 +36,23 @@ def chosen(source: str, folder: str | None, names: tuple[str, ...]) -> tuple[Dat
 def measured(folder: Path) -> tuple[Dataset, ...]:
     """All data sets in a folder and below: tidy parquet files, else folders of GWA-T-12 files.
 
+    One file of either kind serves too.
+
     Raises:
         TraceError: there is no such folder or file, or nothing in it is a trace.
     """
     if folder.is_file():
-        return (tidy.TidyFile(folder),)
+        return (gwa.GwaFolder(folder) if gwa.is_table(folder) else tidy.TidyFile(folder),)
     if not folder.is_dir():
-        raise TraceError(f"{folder}: there is no such folder of traces")
-    files = [path for path in sorted(folder.rglob("*.parquet")) if tidy.is_tidy(path)]
+        raise TraceError(f"{folder}: there is no such folder or file of traces")
+    tables = sorted(folder.rglob("*.parquet"))
+    files = [path for path in tables if tidy.is_tidy(path)]
     if files:
         return tuple(tidy.TidyFile(path) for path in files)
     folders = [path for path in sorted([folder, *folder.rglob("*")]) if path.is_dir()]
     sets = tuple(gwa.GwaFolder(path) for path in folders if gwa.files_in(path))
+    if not sets and tables:
+        tidy.TidyFile(tables[0])  # says what it lacks
     if not sets:
         raise TraceError(
             f"{folder}: expected tidy .parquet files, or GWA-T-12 files named by a number, such as"

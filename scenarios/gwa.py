@@ -39,6 +39,14 @@ class GwaFolder:
     """A folder of files `<machine>.csv` or `<machine>.csv.xz` of one trace and month."""
 
     def __init__(self, folder: Path) -> None:
+        """Read when the trace begins and ends.
+
+        Args:
+            folder: with the files, or one of them.
+
+        Raises:
+            TraceError: there is no such file, or one cannot be read.
+        """
         self.name = "/".join(folder.resolve().parts[-2:])
         self._files = {_machine(path): path for path in files_in(folder)}
         if not self._files:
@@ -64,9 +72,14 @@ class GwaFolder:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The files of machines in a folder: those that are named by a number."""
-    found = [*folder.glob("*.csv"), *folder.glob("*.csv.xz")]
+    """The files of machines in a folder, or the one given: those that are named by a number."""
+    found = [folder] if is_table(folder) else [*folder.glob("*.csv"), *folder.glob("*.csv.xz")]
     return sorted(path for path in found if _machine(path).isdecimal())
+
+
+def is_table(path: Path) -> bool:
+    """Whether it is a file of the format, by its name."""
+    return path.is_file() and path.name.endswith((".csv", ".csv.xz"))
 
 
 def _machine(path: Path) -> str:

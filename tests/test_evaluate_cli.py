@@ -1,6 +1,9 @@
 import json
+import lzma
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -102,6 +105,108 @@ def test_problems_are_told_and_nothing_is_written(
     assert evaluate.main(given) == 2
     assert said in capsys.readouterr().err
     assert not (folder / "runs/tiny").exists()
+
+
+COLUMNS = (
+    *("Timestamp [ms]", "CPU cores", "CPU capacity provisioned [MHZ]", "CPU usage [MHZ]"),
+    *("CPU usage [%]", "Memory capacity provisioned [KB]", "Memory usage [KB]"),
+    *("Disk read throughput [KB/s]", "Disk write throughput [KB/s]"),
+    *("Network received throughput [KB/s]", "Network transmitted throughput [KB/s]"),
+)
+STEP_S = 300
+MIB = 2**20  # [KiB] in a GiB
+
+
+def write_gwa(folder: Path, machines: int = 6, rows: int = 288) -> None:
+    """Machines of 4 GiB, one day long, every other file compressed."""
+    folder.mkdir(parents=True)
+    for vm in range(1, machines + 1):
+        times = 1_376_314_846 + vm + STEP_S * np.arange(rows)
+        lines = [
+            f"{at};\t1;\t0;\t0;\t1.5;\t{3.9 * MIB};\t{MIB / 2};\t9;\t1;\t0;\t0" for at in times
+        ]
+        text = "\n".join([";\t".join(COLUMNS), *lines]) + "\n"
+        if vm % 2:
+            (folder / f"{vm}.csv").write_text(text)
+        else:
+            (folder / f"{vm}.csv.xz").write_bytes(lzma.compress(text.encode()))
+
+
+def write_tidy(path: Path, machines: int = 2, rows: int = 288) -> None:
+    cells = machines * rows
+    table = {
+        "vm_id": np.repeat(np.arange(1, machines + 1, dtype=np.int32), rows),
+        "time_s": np.tile(np.arange(rows, dtype=np.int32) * STEP_S, machines),
+        "nominal_bytes": np.full(cells, 4 * 2**30),
+        "granted_bytes": np.full(cells, 3.9 * 2**30, np.float32),
+        "active_bytes": np.full(cells, 2.0**29, np.float32),
+    }
+    for name in ("cpu_percent", "disk_read_bytes_per_s", "disk_write_bytes_per_s"):
+        table[name] = np.ones(cells, np.float32)
+    pq.write_table(pa.table(table), path)
+
+
+@pytest.mark.parametrize(
+    ("given", "names", "guests"),
+    [
+        ("mine/fastStorage/2013-8", "fastStorage/2013-8", range(1, 7)),
+        ("mine", "fastStorage/2013-8", range(1, 7)),
+        ("one.parquet", "one", range(1, 3)),
+        ("tables", "two", range(1, 3)),
+    ],
+)
+def test_anyones_traces_are_replayed(
+    folder: Path, capsys: pytest.CaptureFixture[str], given: str, names: str, guests: range
+) -> None:
+    write_gwa(folder / "mine/fastStorage/2013-8")
+    write_tidy(folder / "one.parquet")
+    (folder / "tables").mkdir()
+    write_tidy(folder / "tables/two.parquet")
+    (folder / "replay.yaml").write_text(CONFIG.replace("small", "bitbrains"))
+    options = ["--policies", "static", "--set", "seeds.count=1", "--json", "all.json"]
+    assert evaluate.main(["replay.yaml", "--traces", given, *options]) == 0
+    printed = capsys.readouterr().out
+    assert f"Replays measured traces: {names}, from {given} (split " in printed
+    assert "instead of 8" in printed
+    (episode,) = json.loads((folder / "all.json").read_text())["episodes"]
+    assert episode["guests"] in guests and episode["cluster"].startswith(names)
+
+
+def cut(path: Path, size: int) -> None:
+    path.write_bytes(path.read_bytes()[:size])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("gwa", "gwa/1.csv: line 289: "),
+        ("gwa/1.csv", "gwa/1.csv: line 289: "),
+        ("xz", "xz/2.csv.xz: cannot be read"),
+        ("cut.parquet", "cut.parquet: expected a whole parquet file"),
+        ("tables_cut", "tables_cut/cut.parquet: expected a whole parquet file"),
+        ("empty", "empty: expected tidy .parquet files, or GWA-T-12 files"),
+        ("wrong/path", "wrong/path: there is no such folder or file"),
+        ("short.parquet", "short: 3 steps of 300 s; expected 4 or more"),
+    ],
+)
+def test_broken_traces_are_named_in_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], given: str, said: str
+) -> None:
+    write_gwa(folder / "gwa", machines=1)
+    cut(folder / "gwa/1.csv", -30)
+    write_gwa(folder / "xz", machines=2)
+    cut(folder / "xz/2.csv.xz", 300)
+    (folder / "tables_cut").mkdir()
+    for name in ("cut.parquet", "tables_cut/cut.parquet"):
+        write_tidy(folder / name)
+        cut(folder / name, -100)
+    (folder / "empty").mkdir()
+    write_tidy(folder / "short.parquet", rows=3)
+    (folder / "replay.yaml").write_text(CONFIG.replace("small", "bitbrains"))
+    assert evaluate.main(["replay.yaml", "--traces", given]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(said) and printed.err.count("\n") == 1
+    assert printed.out == ""
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,12 +127,12 @@ def test_the_replay_explains_what_it_misses(tmp_path: Path) -> None:
     write_machines(tmp_path / "t.parquet", machines=2, steps=50)
     with pytest.raises(TraceError, match=r"t: split all has 50 steps; expected 86"):
         machines_of_host(replay(tmp_path), (0, 0), END_S, MIB, 0)
-    write_machines(tmp_path / "t.parquet", machines=2)
-    datasets.measured.cache_clear()
-    wanted = replay(tmp_path, nominal=["1GiB", "2GiB"], guests=(1, 1))
+    (tmp_path / "long").mkdir()
+    write_machines(tmp_path / "long" / "t.parquet", machines=2)
+    wanted = replay(tmp_path / "long", nominal=["1GiB", "2GiB"], guests=(1, 1))
     with pytest.raises(TraceError, match=r"split all: none of 2 machines .* 1 to 2 GiB; replay"):
         machines_of_host(wanted, (0, 0), END_S, MIB, 0)
-    with pytest.raises(TraceError, match="there is no such folder"):
+    with pytest.raises(TraceError, match="there is no such folder or file"):
         machines_of_host(replay(tmp_path / "no"), (0, 0), END_S, MIB, 0)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -193,8 +194,65 @@ def test_missing_columns_and_cut_files_are_named(tmp_path: Path) -> None:
         TidyFile(path)
 
 
+BAD_TABLES = [
+    ("no rows", lambda t: t.slice(0, 0), "has no rows"),
+    ("names", lambda t: t.set_column(0, "vm_id", [["a"] * 20]), r"vm_id is of string.*whole numb"),
+    ("text", lambda t: t.set_column(3, MEASURED[0], [["x"] * 20]), r"granted_bytes is of string"),
+    ("hole", lambda t: t.set_column(1, "time_s", [[None, *range(1, 20)]]), r"time_s has empty"),
+    ("minutes", lambda t: t.replace_schema_metadata({"step_s": "60"}), r"step_s .*'60'; expected"),
+]
+
+
+@pytest.mark.parametrize("change, message", [b[1:] for b in BAD_TABLES], ids=lambda v: "")
+def test_a_table_of_another_kind_is_named(
+    tmp_path: Path, change: Callable[[pyarrow.Table], pyarrow.Table], message: str
+) -> None:
+    parquet.write_table(change(tidy_table([1], 20)), tmp_path / "t.parquet")
+    with pytest.raises(TraceError, match=message) as error:
+        TidyFile(tmp_path / "t.parquet")
+    assert str(error.value).startswith(str(tmp_path / "t.parquet"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_machine_must_have_a_size(tmp_path: Path, size: int) -> None:
+    table = tidy_table([1], 20).set_column(2, "nominal_bytes", [[size] * 20])
+    parquet.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(TraceError, match=r"t\.parquet: machine 1: nominal_bytes: .*positive"):
+        TidyFile(tmp_path / "t.parquet").read("1")
+
+
+def test_a_later_part_of_a_trace_begins_where_it_begins(tmp_path: Path) -> None:
+    table = tidy_table([1], 40)
+    parquet.write_table(table.slice(30), tmp_path / "t.parquet")
+    found = TidyFile(tmp_path / "t.parquet")
+    assert found.steps == 10
+    assert np.array_equal(found.read("1").active, table["active_bytes"].to_numpy()[30:])
+
+
+def test_empty_cells_are_missing_samples(tmp_path: Path) -> None:
+    table = tidy_table([1], 3).set_column(4, MEASURED[1], [[1.0, None, 3.0]])
+    parquet.write_table(table, tmp_path / "t.parquet")
+    assert np.isnan(TidyFile(tmp_path / "t.parquet").read("1").active).tolist() == [0, 1, 0]
+
+
+def test_one_file_is_a_data_set(tmp_path: Path) -> None:
+    parquet.write_table(tidy_table([1], 20), tmp_path / "t.parquet")
+    path = write(tmp_path / "7.csv.xz", HEADER, line(START))
+    assert datasets.measured(tmp_path / "t.parquet")[0].machines == ("1",)
+    assert datasets.measured(path)[0].machines == ("7",)
+    with pytest.raises(TraceError, match=r"machine\.csv: expected files such as 1\.csv"):
+        datasets.measured(write(tmp_path / "machine.csv", HEADER, line(START)))
+
+
+def test_a_folder_of_other_tables_says_what_they_lack(tmp_path: Path) -> None:
+    parquet.write_table(tidy_table([1], 20).select(["vm_id"]), tmp_path / "t.parquet")
+    with pytest.raises(TraceError, match=r"t\.parquet: expected the columns time_s, nominal"):
+        datasets.measured(tmp_path)
+
+
 def test_a_folder_is_searched_for_traces(tmp_path: Path) -> None:
-    with pytest.raises(TraceError, match="there is no such folder"):
+    with pytest.raises(TraceError, match="there is no such folder or file"):
         datasets.measured(tmp_path / "nowhere")
     with pytest.raises(TraceError, match=r"expected tidy \.parquet files"):
         datasets.measured(tmp_path)

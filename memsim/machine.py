@@ -60,6 +60,17 @@ NAMES = tuple(name for name, _, _ in FIELDS)
 _WORDS = 3  # of a field in the table: data, rows, width
 
 
+class _Record(np.record):
+    """A row whose fields hide what numpy scalars have of the same name (`max`, `resize`)."""
+
+    def __getattribute__(self, name: str) -> Any:
+        fields = np.void.__getattribute__(self, "dtype").fields
+        return self[name] if name in fields else super().__getattribute__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+
 class Machine:
     """One host's rows: arrays as attributes, named and typed as in FIELDS."""
 
@@ -68,7 +79,7 @@ class Machine:
         for i, ((name, dtype, axes), array) in enumerate(zip(FIELDS, arrays, strict=True)):
             if array.dtype != dtype or array.ndim != axes or not array.flags.c_contiguous:
                 raise ValueError(f"Machine.{name}: {dtype} with {axes} axes expected")
-            setattr(self, name, array)
+            setattr(self, name, array.view(np.dtype((_Record, dtype))) if dtype.names else array)
             self._table[i] = array.ctypes.data, len(array), array.shape[-1]
         self.address = int(self._table.ctypes.data)
 

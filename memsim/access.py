@@ -61,7 +61,7 @@ from memsim.state import (
     ON_FRAME,
     SWAPPED_BASE,
 )
-from memsim.touch import LOOP, READ, SEQUENTIAL, STREAM, WRITE
+from memsim.touch import LOOP, READ, SEQUENTIAL, WRITE
 from memsim.waits import begin_io_wait
 
 # What became of it.
@@ -162,7 +162,7 @@ def guest_reclaim(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int
 @kernel
 def _scattered(ph: np.record) -> bool:
     pattern = ph.pattern
-    return not (pattern == SEQUENTIAL or pattern == LOOP or pattern == STREAM)
+    return not (pattern == SEQUENTIAL or pattern == LOOP)
 
 
 @kernel

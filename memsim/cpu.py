@@ -135,6 +135,13 @@ def start_stall(m: Machine, k: int, whose: int, t: float) -> None:
 
 
 @kernel
+def charge_stop(m: Machine, e: int, k: int, t: float) -> None:
+    """Charge a task for the time that its vCPU stood still: to the guest's scheduler it ran."""
+    m.task[k].vr += (t - m.cpu[e].since) * 1024.0 / m.task[k].weight
+    m.cpu[e].since = t
+
+
+@kernel
 def wake(m: Machine, k: int, t: float) -> None:
     """Wake a task that slept or waited; its time is booked up to t already."""
     tk = m.task[k]
@@ -143,6 +150,7 @@ def wake(m: Machine, k: int, t: float) -> None:
     cancel(m, task_entity(m, k))
     if tk.wait != FREE_VCPU and tk.cpu != NOBODY:
         cancel(m, tk.cpu)
+        charge_stop(m, tk.cpu, k, t)
         set_cpu(m, tk.cpu, CPU_IDLE, 0, t)
         m.cpu[tk.cpu].task = NOBODY
     tk.wait = FREE_VCPU
@@ -179,6 +187,7 @@ def stop_vcpu(m: Machine, e: int, k: int, how: int, cls: int, t: float) -> None:
         kick(m, cpu.guest, t)
         return
     m.task[k].cpu = e
+    m.cpu[e].since = t
     set_cpu(m, e, CPU_BLOCKED if how == BLOCKS_VCPU else CPU_HALTED, cls, t)
 
 

@@ -146,10 +146,21 @@ def wake_kswapd(m: Machine, g: int, t: float) -> None:
 
 
 @kernel
+def _evict_oldest(m: Machine, g: int) -> None:
+    # Exact LRU: one page goes for each that comes, as in a cache simulator.
+    p = m.lists[guest_row(g, INACTIVE_FILE)].tail
+    if p != NOBODY and not m.page[p].gflags & (G_DIRTY | G_IO | G_BACK | G_FILL):
+        drop_file(m, g, p)
+
+
+@kernel
 def alloc_page(m: Machine, g: int, t: float) -> int:
     """Take a free page as a task may, down to the min watermark; NOBODY if it has to reclaim."""
     gs = m.guest[g]
-    if gs.free_pages < gs.wm_target_low:
+    if gs.lru_exact:
+        if gs.free_pages <= gs.wm_min:
+            _evict_oldest(m, g)
+    elif gs.free_pages < gs.wm_target_low:
         wake_kswapd(m, g, t)
     if gs.free_pages <= gs.wm_min:
         return NOBODY

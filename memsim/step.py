@@ -10,6 +10,7 @@ from memsim import script
 from memsim.account import GUEST_RECLAIM, HOST_RECLAIM, KSWAPD, NOMINAL
 from memsim.cpu import (
     begin_run,
+    charge_stop,
     first_thread,
     make_runnable,
     next_cpu,
@@ -30,7 +31,7 @@ from memsim.jit import kernel
 from memsim.kernel_tasks import kernel_step
 from memsim.machine import Machine
 from memsim.params import PSI_PERIOD_S, SCAN_ROUNDS, SLICE_S
-from memsim.power import boot, booted, kill_guest, largest_guest, power_off
+from memsim.power import boot, booted, kill_guest, largest_guest, stop_guest
 from memsim.pressure import average
 from memsim.reclaim import IDLE as NO_BATCH
 from memsim.reclaim import judge
@@ -337,7 +338,7 @@ def _halt_tick(m: Machine, e: int, t: float) -> None:
     # A timer interrupt in a halted vCPU: the guest may switch to another task.
     k = m.cpu[e].task
     g = m.cpu[e].guest
-    m.task[k].vr += 4e-3 * 1024.0 / m.task[k].weight  # to the guest it ran
+    charge_stop(m, e, k, t)
     if m.guest[g].runnable == 0:
         schedule(m, e, t + 4e-3, g)
         return
@@ -419,7 +420,7 @@ def _power(m: Machine, g: int, t: float) -> None:
     elif gs.state == 1:
         booted(m, g, t)
     else:
-        power_off(m, g, t)
+        stop_guest(m, g, t)
 
 
 @kernel

@@ -280,15 +280,31 @@ def power_off(m: Machine, g: int, t: float) -> None:
 
 
 @kernel
+def stop_guest(m: Machine, g: int, t: float) -> None:
+    """Switch a guest off as planned; what it lost to a reboot is booked up to here, no more."""
+    gs = m.guest[g]
+    if gs.rebooting:
+        for k in range(gs.task0, gs.task0 + gs.tasks):
+            tk = m.task[k]
+            if tk.state != DONE:
+                m.book[k, RESTART] += max(0.0, t - tk.clock)
+                tk.clock = max(tk.clock, t)
+        gs.rebooting = 0
+    power_off(m, g, t)
+
+
+@kernel
 def kill_guest(m: Machine, g: int, t: float) -> None:
     """Host OOM: the guest is ended, counted, and boots again; its work starts anew."""
     gs = m.guest[g]
-    gs.rebooting = 1
+    # one that was still booting into a new life has no work to lose
+    lost = gs.state == 2 or gs.rebooting != 0
     gs.host_kills += 1
     m.host[0].oom_kills += 1
+    gs.rebooting = 1 if lost else 0
     power_off(m, g, t)
     for k in range(gs.task0, gs.task0 + gs.tasks):
-        if m.task[k].state != DONE:
+        if lost and m.task[k].state != DONE:
             rewind(m, k)
     boot(m, g, t)
 

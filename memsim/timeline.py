@@ -5,7 +5,7 @@ from memsim.events import schedule, tick_entity
 from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, host_row
 from memsim.machine import Machine
-from memsim.power import boot, power_off
+from memsim.power import boot, stop_guest
 from memsim.resize import set_target, taken
 from memsim.state import NOBODY
 
@@ -64,7 +64,7 @@ def _do(m: Machine, i: int, t: float) -> None:
     if en.act == START_GUEST:
         boot(m, en.guest, t)
     elif en.act == STOP_GUEST:
-        power_off(m, en.guest, t)
+        stop_guest(m, en.guest, t)
     elif en.act == CGROUP_MAX:
         set_limit(m, en.index, int(en.value), t)
     elif en.act == CORES:

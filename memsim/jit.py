@@ -107,7 +107,7 @@ def _wide(kind: Any) -> Any:  # noqa: ANN401  numba has no types
 
 
 def _widen(compiled: Any) -> Any:  # noqa: ANN401  numba has no types
-    if config.DISABLE_JIT:
+    if _settings.DISABLE_JIT:
         return compiled
     resolve = compiled.get_call_template
     compiled.get_call_template = lambda args, kws: resolve(tuple(map(_wide, args)), kws)

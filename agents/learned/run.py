@@ -13,6 +13,7 @@ from agents.learned.card import Story, card
 from agents.learned.checkpoint import Progress, restore, restore_weights
 from agents.learned.clone import clone
 from agents.learned.export import export
+from agents.learned.floor import RewardFloor
 from agents.learned.folder import CARD, RunFolder, versions
 from agents.learned.lessons import Teacher
 from agents.learned.ppo import GuestPPO
@@ -62,7 +63,8 @@ def train(config: TrainConfig, path: Path, make_course: MakeCourse, say: Say) ->
         course = make_course(config)
         try:
             folder.write_contract(course.contract)
-            algorithm = GuestPPO(course.env, config.ppo, config.network, config.seed)
+            env = RewardFloor(course.env, config.ppo.reward_floor)
+            algorithm = GuestPPO(env, config.ppo, config.network, config.seed)
             algorithm.set_logger(configure(str(folder.tensorboard), ["tensorboard"]))
             shelf = folder.shelf(config.checkpoints.keep)
             progress = _resume(algorithm, folder, shelf, config, say)

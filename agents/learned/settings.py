@@ -36,6 +36,7 @@ class PpoSettings(Config):
     value_weight: PositiveFloat = 0.5
     max_gradient: PositiveFloat = 0.5  # norm, for actor and critic apart
     target_kl: PositiveFloat | None = 0.03  # a guest; an update stops beyond 1.5 times this
+    reward_floor: float = -30.0  # a step; see agents.learned.floor
     critic_warm_up: Annotated[int, Field(ge=0)] = 0  # first updates that leave the actor alone
 
     def rate_at(self, remaining: float) -> float:

@@ -1,0 +1,183 @@
+"""`train.py` end to end on the smallest scenario, as users and schedulers treat it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import train
+from agents.learned.archive import read
+from agents.onnx_policy import OnnxPolicy
+from contract.guard import GuardConfig
+from contract.loop import Loop
+from scenarios import load
+from scenarios.hosts import SimulatedHosts
+
+ROOT = Path(__file__).parent.parent
+HOSTS, ROLLOUT, ITERATIONS = 2, 16, 4
+CONFIG = f"""\
+name: tiny
+steps: {HOSTS * ROLLOUT * ITERATIONS}
+environment: {{scenarios: [small], hosts: {HOSTS}, episode_steps: 20, pool: 4, threads: 1}}
+network: {{width: 16, message_width: 8}}
+ppo: {{rollout_steps: {ROLLOUT}, minibatch_hosts: 16, epochs: 1}}
+clone: {{steps: 64, rounds: 1, epochs: 1}}
+checkpoints: {{keep: 9}}
+"""
+LAST = f"checkpoints/{ITERATIONS:06d}.npz"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture(scope="module")
+def straight(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody disturbed."""
+    runs = tmp_path_factory.mktemp("runs")
+    assert train.main([str(config), "--runs", str(runs)]) == 0
+    return runs / "tiny"
+
+
+def assert_same_end(found: Path, expected: Path) -> None:
+    ends = [read(folder / LAST) for folder in (found, expected)]
+    assert ends[0].facts == ends[1].facts
+    assert ends[0].arrays.keys() == ends[1].arrays.keys()
+    for name, part in ends[1].arrays.items():
+        same = np.array_equal(ends[0].arrays[name], part, equal_nan=part.dtype.kind == "f")
+        assert same or part.tobytes() == ends[0].arrays[name].tobytes(), name
+    assert (found / "model.onnx").read_bytes() == (expected / "model.onnx").read_bytes()
+
+
+def test_a_trained_policy_runs_on_hosts(straight: Path) -> None:
+    policy = OnnxPolicy(straight)
+    hosts = SimulatedHosts(load("small"), 2, threads=1)
+    hosts.reset(range(2), [7, 8])
+    seen = []
+    loop = Loop(hosts, policy, GuardConfig(), hosts.advance)
+    end = loop.run(30.0, lambda turn: seen.append(turn.asked.target_bytes))
+    assert len(seen) == 7
+    assert (seen[0] > 0).any()
+    assert (end.telemetry.time_s == 30.0).all()
+
+
+def test_the_same_command_again_reuses_the_run(
+    config: Path, straight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main([str(config), "--runs", str(straight.parent)]) == 0
+    assert capsys.readouterr().out == f"{straight} is finished: reusing it\n"
+
+
+def test_another_configuration_is_not_overwritten(
+    config: Path, straight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [str(config), "--runs", str(straight.parent), "--set", "ppo.epochs=2"]
+    assert train.main(options) == 2
+    said = capsys.readouterr().err
+    assert "tiny: holds a run of another configuration" in said
+    assert "ppo.epochs: 1 there, 2 wanted" in said
+
+
+def run_until(config: Path, runs: Path, ready: Path, stop: signal.Signals) -> int:
+    """Train in a process of its own; send `stop` as soon as there is a file `ready`."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "train.py"), str(config), "--runs", str(runs)]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 240
+    while not ready.exists():
+        assert process.poll() is None, "it ended before it was to be stopped"
+        assert time.monotonic() < deadline, f"{ready} did not come"
+        time.sleep(0.002)
+    process.send_signal(stop)
+    _, said = process.communicate(timeout=60)
+    if stop is signal.SIGTERM:
+        assert f"stopped; continue with: python train.py --resume {runs / 'tiny'}" in said
+    return process.returncode
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stop", "status"), [(signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+)
+def test_a_stopped_run_resumes_to_the_same_end(
+    config: Path, straight: Path, tmp_path: Path, stop: signal.Signals, status: int
+) -> None:
+    run = tmp_path / "tiny"
+    if stop is signal.SIGINT:
+        run_until(config, tmp_path, run / "checkpoints/000000.npz", signal.SIGKILL)
+    assert run_until(config, tmp_path, run / "checkpoints/000001.npz", stop) == status
+    assert not (run / "card.md").exists()
+    assert train.main(["--resume", str(run)]) == 0
+    assert_same_end(run, straight)
+
+
+def test_a_damaged_checkpoint_is_a_clear_error(
+    config: Path, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "tiny"
+    (run / "checkpoints").mkdir(parents=True)
+    for name in ("config.yaml", "versions.json", "checkpoints/000003.npz", LAST):
+        (run / name).write_bytes((straight / name).read_bytes())
+    content = (run / LAST).read_bytes()
+    (run / LAST).write_bytes(content[:-100])
+    assert train.main(["--resume", str(run)]) == 2
+    said = capsys.readouterr().err
+    assert "000004.npz: is damaged or was cut short" in said
+    assert "delete it to resume from 000003.npz" in said
+    (run / LAST).unlink()
+    assert train.main(["--resume", str(run)]) == 0
+    assert_same_end(run, straight)
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("ppo.epohs=2", "ppo.epohs"),
+        ("environment.scenarios=[nowhere]", "nowhere"),
+        ("environment.decoding.mode=correction", "mode correction needs one"),
+        ("ppo.gamma=1.0", "ppo.gamma"),
+        ("name=../elsewhere", "name"),
+    ],
+)
+def test_a_bad_configuration_is_a_clear_error(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, expected: str
+) -> None:
+    assert train.main([str(config), "--runs", str(tmp_path), "--set", option]) == 2
+    said = capsys.readouterr().err
+    assert expected in said
+    assert "Traceback" not in said
+
+
+def test_resume_needs_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(["--resume", str(tmp_path)]) == 2
+    assert "is not a run folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        train.main(["--resume", str(tmp_path), "--name", "x"])
+    assert "takes the configuration from the folder" in capsys.readouterr().err
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        train.main(["--help"])
+    said = capsys.readouterr().out
+    for part in ("--resume runs/mine", "--set seed=3", "tensorboard", "evaluate.py"):
+        assert part in said
+
+
+@pytest.mark.parametrize("name", ["demo", "default"])
+def test_shipped_configurations_are_valid(name: str) -> None:
+    from agents.learned.settings import TrainConfig
+    from configs.loading import load as load_config
+
+    config = load_config(TrainConfig, f"train/{name}")
+    for scenario in config.environment.scenarios:
+        load(scenario)
+    assert config.iterations > 10

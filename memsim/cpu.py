@@ -5,6 +5,9 @@ core takes the runnable task with the least virtual run time; nothing is bound w
 Dispatching itself is `step`'s work: these functions only change queues.
 """
 
+import numpy as np
+
+from memsim.account import IDLE
 from memsim.events import cancel, schedule, task_entity
 from memsim.jit import kernel
 from memsim.machine import Machine
@@ -27,11 +30,41 @@ from memsim.waits import end_cpu_wait, integrate_guest, integrate_host, set_cpu
 
 
 @kernel
+def _raise_host_floor(m: Machine, t: float) -> None:
+    # The least virtual run time of what runs or waits for a core, as update_min_vruntime.
+    least = np.inf
+    for e in range(m.host[0].cpus):
+        cpu = m.cpu[e]
+        if cpu.state == CPU_RUNNING:
+            least = min(least, cpu.vr + (t - cpu.since) * 1024.0 / cpu.weight)
+        elif cpu.state == CPU_QUEUED:
+            least = min(least, cpu.vr)
+    if least < np.inf:
+        m.host[0].min_vr = max(m.host[0].min_vr, least)
+
+
+@kernel
+def _raise_guest_floor(m: Machine, g: int, t: float) -> None:
+    gs = m.guest[g]
+    least = np.inf
+    for k in range(gs.task0, gs.task0 + gs.tasks + 3):
+        tk = m.task[k]
+        if tk.state == RUNNING and m.cpu[tk.cpu].state == CPU_RUNNING:
+            least = min(least, tk.vr + (t - m.cpu[tk.cpu].since) * 1024.0 / tk.weight)
+        elif tk.state == RUNNABLE:
+            least = min(least, tk.vr)
+    if least < np.inf:
+        gs.min_vr = max(gs.min_vr, least)
+
+
+@kernel
 def queue_cpu(m: Machine, e: int, t: float) -> None:
     """Let a vCPU or host thread wait for a core."""
     hs = m.host[0]
     cpu = m.cpu[e]
     integrate_host(m, t)
+    if t - cpu.ran_s > WAKE_CREDIT_S:  # nobody falls back by more in less time
+        _raise_host_floor(m, t)
     set_cpu(m, e, CPU_QUEUED, 0, t)
     cpu.vr = max(cpu.vr, hs.min_vr - WAKE_CREDIT_S)
     cpu.since = t
@@ -154,6 +187,8 @@ def wake(m: Machine, k: int, t: float) -> None:
         set_cpu(m, tk.cpu, CPU_IDLE, 0, t)
         m.cpu[tk.cpu].task = NOBODY
     tk.wait = FREE_VCPU
+    if t - tk.ran_s > WAKE_CREDIT_S:
+        _raise_guest_floor(m, tk.guest, t)
     tk.vr = max(tk.vr, gs.min_vr - WAKE_CREDIT_S)
     make_runnable(m, k, t)
 
@@ -171,6 +206,7 @@ def sleep_until(m: Machine, k: int, when: float) -> None:
     """Let a task that is not queued sleep until a time; its clock may already be there."""
     tk = m.task[k]
     tk.state = TIMER
+    tk.wait_cls = IDLE
     tk.wake_s = when
     schedule(m, task_entity(m, k), when, tk.guest)
 

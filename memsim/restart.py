@@ -153,4 +153,5 @@ def kill_largest(m: Machine, g: int, t: float) -> bool:
     m.task[worst].clock += RESTART_S
     rewind(m, worst)
     go_again(m, worst, t)
+    m.task[worst].wait_cls = RESTART
     return True

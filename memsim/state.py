@@ -317,12 +317,13 @@ task_dtype = np.dtype(
         ("phase", "i4"),
         ("weight", "i4"),
         ("vr", "f8"),
+        ("ran_s", "f8"),  # when it ran last
         ("clock", "f8"),  # all its time up to here is booked
         ("snapped", "u1"),  # its row of snapshots is valid since `clock`
         ("wait", "u1"),
         ("request", "i4"),
         ("page", "i4"),  # host page it waits for
-        ("wait_cls", "u1"),  # ON_FRAME: class of the wait
+        ("wait_cls", "u1"),  # ON_FRAME, TIMER: class of the wait
         ("async_cpu", "i4"),  # vCPU whose asynchronous fault it waits for
         ("fails", "i4"),  # fruitless scans: how far the priority of its reclaim has fallen
         ("rounds", "i4"),  # its fruitless rounds through all priorities
@@ -377,6 +378,7 @@ cpu_dtype = np.dtype(
         ("vr", "f8"),
         ("since", "f8"),
         ("used", "f8"),
+        ("ran_s", "f8"),  # when it ran last
         ("runq", "i4"),  # the run queue lives in this column
         ("place", "i4"),  # place in the run queue
         ("stage", "u1"),  # of a reclaim batch

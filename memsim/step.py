@@ -267,6 +267,7 @@ def dispatch(m: Machine, t: float) -> None:
         unqueue_cpu(m, e, t)
         hs.min_vr = max(hs.min_vr, m.cpu[e].vr)
         m.cpu[e].used = 0.0
+        m.cpu[e].since = t
         set_cpu(m, e, CPU_RUNNING, KSWAPD if m.cpu[e].guest == NOBODY else NOMINAL, t)
         if m.cpu[e].guest == NOBODY:
             _run_thread(m, e, t)
@@ -285,9 +286,11 @@ def _charge(m: Machine, e: int, t: float) -> None:
     ran = t - cpu.since
     cpu.used += ran
     cpu.vr += ran * 1024.0 / cpu.weight
+    cpu.since = cpu.ran_s = t
     k = cpu.task
     if k != NOBODY:
         m.task[k].vr += ran * 1024.0 / m.task[k].weight
+        m.task[k].ran_s = t
 
 
 @kernel

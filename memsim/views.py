@@ -12,7 +12,7 @@ from memsim.params import PSI_PERIOD_S
 from memsim.power import power_entity
 from memsim.pressure import settle_guest, settle_host
 from memsim.resize import set_target, taken
-from memsim.state import DONE, OFF, ON_EVENT, ON_FRAME, ON_IO, R_QUEUED, RUNNABLE
+from memsim.state import DONE, OFF, ON_EVENT, ON_FRAME, ON_IO, R_QUEUED, RUNNABLE, TIMER
 from memsim.timeline import plan_entry
 from memsim.waits import begin_cpu_wait, book_time, book_waiters, end_cpu_wait, resnap_waiters
 
@@ -80,24 +80,27 @@ def settle(m: Machine) -> None:
 
 @kernel
 def _export(m: Machine, view: np.ndarray, account: np.ndarray) -> None:
+    now = m.host[0].time_s
     for g in range(m.host[0].guests):
         gs = m.guest[g]
         for j in range(gs.tasks):
             k = gs.task0 + j
             tk, out = m.task[k], view[g, j]
-            out.state = tk.state
-            out.phase = tk.phase - tk.phase0
-            out.done = tk.done
-            out.arrivals = tk.arrivals
-            out.served = tk.served
-            out.dropped = tk.dropped
-            out.latency_s = tk.latency_s
-            out.nominal_s = tk.nominal_s
-            out.restarts = tk.restarts
-            out.started_s = tk.started_s
-            out.finished_s = tk.finished_s
+            out["state"] = tk.state
+            out["phase"] = tk.phase - tk.phase0
+            out["done"] = tk.done
+            out["arrivals"] = tk.arrivals
+            out["served"] = tk.served
+            out["dropped"] = tk.dropped
+            out["latency_s"] = tk.latency_s
+            out["nominal_s"] = tk.nominal_s
+            out["restarts"] = tk.restarts
+            out["started_s"] = tk.started_s
+            out["finished_s"] = tk.finished_s
             for c in range(N_CLASSES):
                 account[g, j, c] = m.book[k, c]
+            if tk.state == TIMER and tk.clock > now:  # booked up to when it wakes
+                account[g, j, tk.wait_cls] -= tk.clock - now
 
 
 @entry

@@ -1,0 +1,87 @@
+"""Pressure stall information: the kernel's definition, and what it measures."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memsim.pressure import shares
+from memsim.spec import Cgroup
+from tests.memsim.hosts import (
+    SLOW,
+    SLOW_READ_S,
+    SSD,
+    allocate,
+    anon,
+    compute,
+    guest,
+    host,
+    run,
+    sleep,
+    swapped_out,
+    task,
+    touch,
+)
+
+
+@pytest.mark.parametrize(
+    ("stalled", "working", "cpus", "some", "full"),
+    [
+        (1, 3, 4, 0.25, 0.25),  # 1 of 4 tasks on 4 CPUs; full counts idle CPUs as the kernel does
+        (1, 256, 256, 1 / 256, 0.0),  # 257 tasks on 256 CPUs: 0.4 % and 0 %
+        (0, 5, 4, 0.0, 0.0),
+        (4, 0, 4, 1.0, 1.0),
+        (8, 0, 4, 1.0, 1.0),
+        (2, 1, 4, 2 / 3, 2 / 3),  # 3 tasks keep 3 CPUs busy at most
+        (2, 3, 4, 0.5, 0.25),
+    ],
+)
+def test_shares_are_those_of_psi_c(
+    stalled: int, working: int, cpus: int, some: float, full: float
+) -> None:
+    assert shares(stalled, working, cpus) == pytest.approx((some, full))
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(1, 64))
+def test_full_is_part_of_some(stalled: int, working: int, cpus: int) -> None:
+    some, full = shares(stalled, working, cpus)
+    assert 0.0 <= full <= some <= 1.0
+
+
+def test_a_lone_waiter_is_full_pressure_for_the_time_of_its_reads() -> None:
+    reads = 20
+    toucher = task(allocate(0), sleep(2.5), touch(0, count=reads))
+    one = guest(toucher, regions=[anon(reads)], cgroup=0)
+    fleet = run(swapped_out(host(one, devices=(SLOW, SSD), cgroups=(Cgroup(),))), 2.4, 4.0)
+    waited = int(fleet.host[0]["swap_in_pages"]) * SLOW_READ_S
+    seen = fleet.host[0]
+    assert waited > 0
+    assert seen["psi_some_s"] == pytest.approx(waited, rel=1e-3)
+    assert seen["psi_full_s"] == pytest.approx(waited, rel=1e-3)
+    # The guest cannot see what the host does to it.
+    assert fleet.guest[0, 0]["psi_some_s"] == 0.0
+
+
+def test_averages_follow_the_total_with_their_time_constants() -> None:
+    # A task that waits all the time, next to nothing else, from 2 s on.
+    pages = 2000
+    toucher = task(allocate(0), sleep(1.999), touch(0, seconds=60.0))
+    one = guest(toucher, regions=[anon(pages)], pages=4096, cgroup=0)
+    spec = swapped_out(host(one, devices=(SLOW, SSD), cgroups=(Cgroup(),)), at_s=0.5)
+    fleet = run(spec, 2.0)
+    before = float(fleet.host[0]["psi_some_s"])
+    fleet.advance(np.array([12.0]))
+    seen = fleet.host[0]
+    share = (seen["psi_some_s"] - before) / 10.0
+    assert share == pytest.approx(1.0, abs=0.01)
+    for window in (10, 60, 300):
+        updated = 1.0 - math.exp(-10 / window)  # five updates of 2 s
+        assert seen[f"psi_some_{window}"] == pytest.approx(updated, abs=0.01), window
+
+
+def test_nobody_waits_nobody_presses() -> None:
+    busy = guest(task(compute(math.inf)))
+    seen = run(host(busy), 10.0).host[0]
+    assert seen["psi_some_s"] == seen["psi_some_10"] == 0.0

@@ -171,7 +171,7 @@ def start_stall(m: Machine, k: int, whose: int, t: float) -> None:
 def charge_stop(m: Machine, e: int, k: int, t: float) -> None:
     """Charge a task for the time that its vCPU stood still: to the guest's scheduler it ran."""
     m.task[k].vr += (t - m.cpu[e].since) * 1024.0 / m.task[k].weight
-    m.cpu[e].since = t
+    m.task[k].ran_s = m.cpu[e].since = t
 
 
 @kernel

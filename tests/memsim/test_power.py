@@ -62,14 +62,15 @@ def test_a_planned_stop_ends_what_a_reboot_loses() -> None:
         spec.Entry(spec.Act.START_GUEST, at_s=600.0, guest=0),
     )
     fleet = run((guest(0), guest(1, start_s=100.0)), timeline, 700.0)
-    assert fleet.guest["host_kills"][0].tolist() == [1, 0]  # at 120 s, when the second one fills
-    assert fleet.account[0, 0, 0, RESTART] == pytest.approx(10, abs=1)
+    assert fleet.guest["host_kills"][0].tolist() == [1, 0]  # at 121.6 s
+    assert fleet.account[0, 0, 0, RESTART] == pytest.approx(130 - 121.6, abs=0.2)
     assert fleet.account[0, 0, 0].sum() == pytest.approx(110 + 80, abs=2)
 
 
 def test_a_kill_in_a_planned_boot_loses_no_work() -> None:
+    leave = spec.Entry(spec.Act.STOP_GUEST, at_s=112.0, guest=1)
     booting = replace(guest(0, start_s=100.0), start=spec.Start.RESIDENT)
-    fleet = run((booting, guest(1, fill_s=90.0)), (), 160.0)
-    assert fleet.guest["host_kills"][0, 0] >= 1  # at 110 s
+    fleet = run((booting, guest(1, fill_s=90.0)), (leave,), 160.0)
+    assert fleet.guest["host_kills"][0, 0] >= 1  # by the other one, which fills from 110 s on
     assert fleet.account[0, 0, 0, RESTART] == 0
-    assert fleet.task["started_s"][0, 0, 0] == pytest.approx(110 + BOOT_S, abs=0.1)
+    assert fleet.task["started_s"][0, 0, 0] == pytest.approx(111 + BOOT_S, abs=1)

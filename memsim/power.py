@@ -118,10 +118,11 @@ def _back(m: Machine, g: int, p: int, t: float) -> None:
 def _start_state(m: Machine, g: int, t: float) -> None:
     hs = m.host[0]
     gs = m.guest[g]
+    start = FRESH if gs.rebooting else gs.start  # the start state is that of the first boot
     for p in range(gs.page0, gs.page0 + gs.pages):
-        if m.page[p].gstate == KERNEL or gs.start == ALL_RESIDENT:
+        if m.page[p].gstate == KERNEL or start == ALL_RESIDENT:
             _back(m, g, p, t)
-        elif gs.start == RECLAIMED and hs.free_pages > hs.min_pages and alloc_slot(m, p) != NOBODY:
+        elif start == RECLAIMED and hs.free_pages > hs.min_pages and alloc_slot(m, p) != NOBODY:
             m.page[p].hstate = SWAPPED
             m.page[p].hflags = np.uint8(H_EVER)
             gs.host_swapped_pages += 1

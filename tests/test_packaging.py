@@ -75,7 +75,7 @@ def test_the_wheel_holds_every_file_of_the_packages(names: set[str]) -> None:
         "configs/train/demo.yaml",
         "configs/scenarios/*.yaml",
         "configs/scenarios/profiles/*.yaml",
-        "scenarios/**/*.parquet",
+        "scenarios/**/*.npz",
         *(f"{package}/py.typed" for package in sorted(PACKAGES)),
     ],
 )

@@ -25,7 +25,7 @@ from memsim.host import (
 )
 from memsim.jit import kernel
 from memsim.machine import Machine
-from memsim.params import CONGESTION_S, RETRY_S
+from memsim.params import CONGESTION_S, FILE_READAHEAD, RETRY_S
 from memsim.pressure import host_stall
 from memsim.state import (
     CODE_READ,
@@ -112,7 +112,7 @@ def _read_code(m: Machine, r: int, t: float) -> bool:
     rc.parent = r
     rc.count = 0
     rc.bytes = float(missing * hs.page_bytes)
-    rc.ops = max(1.0, missing * hs.sub / hs.file_ra)
+    rc.ops = max(1.0, missing * hs.sub / FILE_READAHEAD)
     m.request[r].coded = 1
     _set_state(m, r, R_CODE, t)
     submit(m, c, t)

@@ -1,0 +1,183 @@
+"""The host's swap: slots in clusters, windows of readahead, the swap cache, dirty bits."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from memsim import params
+from memsim.fleet import Fleet
+from memsim.spec import Act, Cgroup, Entry, GuestSpec, HostSpec, Pattern, Start
+from memsim.state import CACHED, NOBODY, RESIDENT, SWAPPED
+from tests.memsim.hosts import (
+    FLASH,
+    SLOW,
+    SSD,
+    ZRAM,
+    allocate,
+    anon,
+    guest,
+    host,
+    machine,
+    run,
+    sleep,
+    swapped_out,
+    task,
+    touch,
+)
+
+KIB = 1024
+
+
+def sweeper(pages: int, **fields: object) -> GuestSpec:
+    """Fills its memory in order, and touches it again in order from 3 s on."""
+    script = task(allocate(0), sleep(3.0), touch(0, count=pages, pattern=Pattern.SEQUENTIAL))
+    return guest(script, pages=2 * pages, regions=[anon(pages)], cgroup=0, **fields)
+
+
+def squeezed(pages: int, **fields: object) -> HostSpec:
+    return swapped_out(host(sweeper(pages), cgroups=(Cgroup(),), **fields))
+
+
+def test_slots_follow_the_order_of_reclaim() -> None:
+    fleet = run(squeezed(600), 2.5)
+    m = machine(fleet)
+    pages = m.vpage["page"][:600]
+    assert (m.page["hstate"][pages] == SWAPPED).all()
+    # Filled in order, reclaimed in order: each next page in the next slot.
+    assert (np.diff(m.page["slot"][pages]) == 1).all()
+
+
+def test_a_used_cluster_is_left_for_a_free_one() -> None:
+    fleet = run(squeezed(600), 2.5)
+    used = machine(fleet).cluster
+    assert used.sum() == 600
+    assert sorted(used[used > 0].tolist()) == [600 % 256, 256, 256]
+
+
+def test_swap_that_is_full_takes_no_more() -> None:
+    fleet = run(squeezed(600, swap_pages=500), 2.5)
+    assert fleet.host[0]["swap_used_pages"] == 500
+    # A limit that cannot be met: the squeezed guest is killed and boots again.
+    assert fleet.guest[0, 0]["host_kills"] == 0  # nobody asked for a page meanwhile
+
+
+@pytest.mark.parametrize("virtual", [True, False], ids=["virtual", "slots"])
+@pytest.mark.parametrize(("window", "pages"), [(4 * KIB, 1), (16 * KIB, 4), (32 * KIB, 8)])
+def test_a_fault_reads_its_aligned_window(window: int, pages: int, virtual: bool) -> None:
+    spec = squeezed(64, readahead_bytes=window, readahead_virtual=virtual)
+    fleet = run(spec, 2.9, 4.0)
+    seen = fleet.guest[0, 0]
+    assert seen["host_swap_in"] == 64
+    assert seen["host_major"] == 64 / pages
+
+
+def test_a_coarse_page_is_its_own_window() -> None:
+    spec = squeezed(64, page_bytes=64 * KIB, readahead_bytes=32 * KIB)
+    fleet = run(spec, 2.9, 4.0)
+    assert fleet.guest[0, 0]["host_major"] == 64
+
+
+def test_what_was_read_ahead_waits_in_the_swap_cache() -> None:
+    fleet = run(squeezed(64, readahead_bytes=32 * KIB), 2.5)
+    one = replace(sweeper(64), tasks=(task(allocate(0), sleep(3.0), touch(0, count=1, pattern=3)),))
+    spec = swapped_out(host(one, cgroups=(Cgroup(),), readahead_bytes=32 * KIB))
+    fleet = run(spec, 2.5, 4.0)
+    states = machine(fleet).page["hstate"][machine(fleet).vpage["page"][:8]]
+    assert (states == RESIDENT).sum() == 1
+    assert (states == CACHED).sum() == 7
+    assert fleet.host[0]["swap_used_pages"] == 64  # a copy stays in swap while nothing is dirtied
+
+
+def test_the_window_ends_where_frames_do() -> None:
+    # Readahead takes no frame below the low watermark; the fault itself does.
+    pages = 512
+    spec = squeezed(pages, readahead_bytes=32 * KIB)
+    lean = replace(spec, ram_pages=pages // 2, timeline=spec.timeline)
+    fleet = run(lean, 2.5)
+    low = int(fleet.host[0]["low_pages"])
+    hog = replace(lean, reserved_pages=lean.ram_pages - low - 4)
+    fleet = run(hog, 2.9)
+    fleet.advance(np.array([3.2]))
+    fleet.check()
+
+
+def test_zram_charges_the_frames_that_it_fills() -> None:
+    fleet = run(squeezed(600, devices=(ZRAM, SSD)), 2.5)
+    seen = fleet.host[0]
+    assert seen["zram_stored"] == 600
+    assert seen["zram_pages"] == 200
+    assert fleet.guest[0, 0]["resident_pages"] == 0
+    fleet.advance(np.array([4.0]))
+    fleet.check()
+    assert fleet.host[0]["zram_pages"] == 0
+    assert fleet.host[0]["swap_used_pages"] == 0
+
+
+def rereading(dirty_bits: bool, write: float) -> Fleet:
+    """A loop over more than a cgroup may hold, after a first fill; returns after 20 s."""
+    loop = touch(0, pattern=Pattern.LOOP, write=write, cost_s=1e-4)
+    one = guest(task(allocate(0), loop), pages=1024, regions=[anon(400)], cgroup=0)
+    spec = host(one, cgroups=(Cgroup(300),), ept_dirty_bits=dirty_bits, swap_pages=4096)
+    return run(spec, 5.0, 20.0)
+
+
+def test_without_dirty_bits_what_is_only_read_is_written_again_and_again() -> None:
+    blind, seeing = rereading(False, 0.0), rereading(True, 0.0)
+    assert seeing.host[0]["swap_out_pages"] <= 400  # each page once
+    assert seeing.host[0]["swap_in_pages"] > 10_000
+    written = blind.host[0]["swap_out_pages"] / blind.host[0]["swap_in_pages"]
+    assert written == pytest.approx(1.0, abs=0.05)
+
+
+def test_what_is_written_to_is_written_out_again_anyway() -> None:
+    seeing = rereading(True, 1.0).host[0]
+    assert seeing["swap_out_pages"] / seeing["swap_in_pages"] == pytest.approx(1.0, abs=0.05)
+
+
+def test_above_half_full_swap_keeps_no_copies() -> None:
+    # vm_swap_full: a slot whose page is mapped is freed.
+    loop = touch(0, pattern=Pattern.LOOP, cost_s=1e-4)
+    one = guest(task(allocate(0), loop), pages=1024, regions=[anon(400)], cgroup=0)
+    tight = run(host(one, cgroups=(Cgroup(300),), swap_pages=180), 20.0)
+    assert tight.host[0]["swap_out_pages"] > 10_000
+    assert tight.host[0]["swap_used_pages"] <= 180
+
+
+def test_a_page_under_write_back_is_taken_back_without_io() -> None:
+    # Writes take 10 ms each; the task touches again at once what is on its way out.
+    again = task(allocate(0), sleep(1.0005), touch(0, count=20, pattern=Pattern.SEQUENTIAL))
+    one = guest(again, pages=256, regions=[anon(20)], cgroup=0)
+    squeeze = (
+        Entry(Act.CGROUP_MAX, at_s=1.0, index=0, value=0),
+        Entry(Act.CGROUP_MAX, at_s=1.0004, index=0, value=-1),
+    )
+    spec = host(one, devices=(SLOW, SSD), cgroups=(Cgroup(),), timeline=squeeze)
+    fleet = run(spec, 3.0)
+    seen = fleet.guest[0, 0]
+    assert seen["host_swap_out"] == 20
+    assert seen["host_swap_in"] == 0
+    assert seen["resident_pages"] == 20
+    assert fleet.task[0, 0, 0]["done"] == 40
+
+
+@pytest.mark.parametrize("start", list(Start))
+def test_start_states(start: Start) -> None:
+    idle = guest(task(sleep(9.0)), pages=600, kernel_pages=10, start=start)
+    fleet = run(host(idle), 1.0)
+    seen = fleet.guest[0, 0]
+    resident = {Start.FRESH: 10, Start.RESIDENT: 600, Start.RECLAIMED: 10}[start]
+    assert seen["resident_pages"] == resident
+    assert seen["host_swapped_pages"] == (590 if start == Start.RECLAIMED else 0)
+    assert fleet.host[0]["swap_used_pages"] == seen["host_swapped_pages"]
+
+
+def test_adjacent_writes_merge_into_few_requests() -> None:
+    # 512 pages in the order of reclaim at 10 ms a request: far below a request a page.
+    fleet = run(squeezed(512, devices=(SLOW, SSD)), 1.9)
+    assert fleet.host[0]["swap_out_pages"] == 512
+    requests = fleet.host[0]["io_busy_s"] / SLOW.latency_s
+    assert requests <= 512 / 16
+    assert machine(fleet).slot[0] != NOBODY
+    assert params.SLOT_CLUSTER == 256
+    assert FLASH.parallel > 1

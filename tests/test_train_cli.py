@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import train
 from agents.learned.archive import read
@@ -30,6 +32,15 @@ clone: {{steps: 64, rounds: 1, epochs: 1}}
 checkpoints: {{keep: 9}}
 """
 LAST = f"checkpoints/{ITERATIONS:06d}.npz"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Exactness is promised for one number of threads: that of the processes that are stopped."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

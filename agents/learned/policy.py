@@ -39,6 +39,7 @@ class Evaluation(NamedTuple):
     value: Tensor  # (B,) in the critic's scaled units
     log_prob: Tensor  # (B, G) per guest, zero where absent
     entropy: Tensor  # (B,)
+    excess: Tensor  # (B, G) how far the mean action is out of [-1, 1]
 
 
 def box_size(space: spaces.Dict, key: str) -> int:
@@ -154,7 +155,8 @@ class GuestSetPolicy(ActorCriticPolicy):
         """Past actions (B, G) under the present weights, guest by guest."""
         mean = self.mean_action(batch)
         log_prob = guest_log_prob(actions, mean, self.log_std, batch.present)
-        return Evaluation(self.scaled_value(batch), log_prob, entropy(self.log_std, batch.present))
+        value, spread = self.scaled_value(batch), entropy(self.log_std, batch.present)
+        return Evaluation(value, log_prob, spread, (mean.abs() - 1.0).clamp(min=0.0))
 
     def evaluate_actions(
         self, obs: PyTorchObs, actions: Tensor

@@ -1,6 +1,6 @@
 """PPO on stable-baselines3, with the ratio clipped guest by guest and a critic in its own units.
 
-Collecting rollouts, time limits and advantages are SB3's.  The update is ours, for three reasons:
+Collecting rollouts, time limits and advantages are SB3's.  The update is ours, for four reasons:
 
 - All guests of a host share one reward, so the advantage is the team's, but the probability ratio
   is clipped for each guest alone: with a joint ratio one guest's large step stops the learning of
@@ -8,6 +8,8 @@ Collecting rollouts, time limits and advantages are SB3's.  The update is ours, 
   Decentralized PPO").  `ratio: joint` gives the textbook form.
 - Rewards have no natural size (a kill costs more than a whole horizon can win), so the critic
   learns in units of the returns' running spread, and actor and critic clip their gradients apart.
+- Actions are clipped to [-1, 1] where they are carried out.  A mean far outside would make every
+  sample the same action, and nothing more could be learned; its square distance is a loss.
 - The rollout becomes tensors once an update, not once a minibatch.
 """
 
@@ -45,6 +47,7 @@ class Losses(NamedTuple):
     policy: Tensor
     value: Tensor
     entropy: Tensor
+    excess: Tensor  # mean square, a guest
     kl: Tensor  # estimated KL divergence a guest
     clipped: Tensor  # share of guests whose ratio left the clip range
 
@@ -174,18 +177,20 @@ class GuestPPO(PPO):
         log_ratio, clip_range = seen.log_prob - part.log_prob, self.settings.clip_range
         present = part.batch.present
         gain = surrogate(log_ratio, present, part.advantage, clip_range, self.settings.ratio)
+        guests = present.sum().clamp(min=1)
         with torch.no_grad():
-            guests = present.sum().clamp(min=1)
             kl = (torch.expm1(log_ratio) - log_ratio).sum() / guests
             clipped = (torch.expm1(log_ratio).abs() > clip_range).sum() / guests
         value = torch.nn.functional.mse_loss(seen.value, part.returns)
-        return Losses(-gain, value, -seen.entropy.mean(), kl, clipped)
+        excess = seen.excess.square().sum() / guests
+        return Losses(-gain, value, -seen.entropy.mean(), excess, kl, clipped)
 
     def _descend(self, losses: Losses) -> None:
         """One optimiser step; while the critic warms up, the actor's weights stay."""
         loss = self.vf_coef * losses.value
         if self._n_updates >= self.settings.critic_warm_up:
             loss = loss + losses.policy + self.ent_coef * losses.entropy
+            loss = loss + self.settings.excess_weight * losses.excess
         policy = self.policy
         policy.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call] # torch leaves Tensor.backward untyped
@@ -202,6 +207,7 @@ class GuestPPO(PPO):
             "policy_gradient_loss": mean.policy,
             "value_loss": mean.value,
             "entropy_loss": mean.entropy,
+            "excess": mean.excess,
             "approx_kl": mean.kl,
             "clip_fraction": mean.clipped,
             "std": self.policy.log_std.exp(),

@@ -11,6 +11,7 @@ Scalars for TensorBoard (`tensorboard --logdir runs/<name>/tb`), against environ
     train/value_loss           mean square error of the value, in units of the returns' spread
     train/value_spread         that spread, in units of reward
     train/entropy_loss         minus the entropy of a host's joint action
+    train/excess               mean square by which mean actions lie outside of [-1, 1], a guest
     train/approx_kl            how far an update moved the actions, a guest
     train/clip_fraction        share of guests whose probability ratio left the clip range
     train/std                  standard deviation of an action, in [-1, 1] units

@@ -33,6 +33,7 @@ class PpoSettings(Config):
     clip_range: PositiveFloat = 0.2
     ratio: Literal["guest", "joint"] = "guest"  # clip each guest's ratio, or their product
     entropy_weight: Annotated[float, Field(ge=0.0)] = 0.0
+    excess_weight: Annotated[float, Field(ge=0.0)] = 10.0  # of mean actions outside of [-1, 1]
     value_weight: PositiveFloat = 0.5
     max_gradient: PositiveFloat = 0.5  # norm, for actor and critic apart
     target_kl: PositiveFloat | None = 0.03  # a guest; an update stops beyond 1.5 times this

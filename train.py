@@ -97,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
         print(f"\nstopped; continue with: python train.py --resume {folder}", file=sys.stderr)
         return 130
     return 0

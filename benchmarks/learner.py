@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
@@ -132,7 +132,7 @@ def ceiling(
     """
     settings = settings or PpoSettings(target_kl=None)
     algorithm = GuestPPO(IdleVecEnv(hosts, slots), settings, network or NetworkSettings(), seed=0)
-    algorithm.set_logger(configure(None, []))
+    algorithm.set_logger(Logger(None, []))
     watch = Stopwatch()
     frames = settings.rollout_steps * hosts
     algorithm.learn(frames * (iterations + 1), callback=watch, log_interval=iterations + 2)

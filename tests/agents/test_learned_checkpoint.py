@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger
 
 from agents.learned import randomness
 from agents.learned.archive import Archive, ArchiveError, read, write
@@ -24,7 +24,7 @@ def make_run(seed: int = 4, slots: int = 4, width: int = 16) -> GuestPPO:
         rollout_steps=STEPS, minibatch_hosts=32, epochs=2, critic_warm_up=1, target_kl=0.02
     )
     run = GuestPPO(ToyHosts(HOSTS, slots), settings, NetworkSettings(width=width), seed)
-    run.set_logger(configure(None, []))
+    run.set_logger(Logger(None, []))
     return run
 
 

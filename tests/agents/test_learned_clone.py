@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger
 
 from agents.learned.clone import clone
 from agents.learned.lessons import Lessons, record, returns
@@ -29,7 +29,7 @@ class CappedShare:
 def make_run() -> tuple[GuestPPO, CappedShare]:
     env = ToyHosts(16, 4)
     run = GuestPPO(env, PpoSettings(gamma=0.9), NetworkSettings(width=32), seed=2)
-    run.set_logger(configure(None, []))
+    run.set_logger(Logger(None, []))
     return run, CappedShare(env)
 
 

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger
 
 from agents.learned.ppo import GuestPPO, surrogate
 from agents.learned.settings import NetworkSettings, PpoSettings
@@ -17,7 +17,7 @@ def make_run(seed: int = 0, hosts: int = 8, **options: Any) -> GuestPPO:  # noqa
         NetworkSettings(width=32, log_std_init=-1.5),
         seed,
     )
-    run.set_logger(configure(None, []))
+    run.set_logger(Logger(None, []))
     return run
 
 

@@ -32,7 +32,8 @@ KIB = 1024
 def sweeper(pages: int, **fields: object) -> GuestSpec:
     """Fills its memory in order, and touches it again in order from 3 s on."""
     script = task(allocate(0), sleep(3.0), touch(0, count=pages, pattern=Pattern.SEQUENTIAL))
-    return guest(script, pages=2 * pages, regions=[anon(pages)], cgroup=0, **fields)
+    regions = [anon(pages)]
+    return guest(script, pages=2 * pages, regions=regions, cgroup=0, **fields)  # type: ignore[arg-type]
 
 
 def squeezed(pages: int, **fields: object) -> HostSpec:

@@ -51,7 +51,8 @@ def second_ends(spec: HostSpec) -> float:
 
 def pair(*first: Phase, **fields: object) -> GuestSpec:
     worker = task(sleep(START_S + 1e-4), compute(WORK_S))
-    return guest(task(*first), worker, regions=[anon(4), file(4)], cgroup=0, **fields)
+    regions = [anon(4), file(4)]
+    return guest(task(*first), worker, regions=regions, cgroup=0, **fields)  # type: ignore[arg-type]
 
 
 def mapped(operation: Phase, mode: Async) -> float:

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from memsim.account import CLASSES
 from reports import plotstyle
 from reports.episodes import Results, Timeline
-from reports.plotstyle import BLUE, CAUSES, INK, MEMORY, QUIET, SKY, SWAPPED, VERMILLION
+from reports.plotstyle import BLUE, CAUSES, INK, MEMORY, QUIET, SKY, SWAPPED, VERMILION
 from reports.standings import Standing
 from reports.statistics import Interval
 
@@ -146,7 +146,7 @@ def swap_traffic(axes: Axes, found: Timeline) -> None:
     minutes = thinned(found.time_s) / 60
     read = thinned(found.swap_in_bytes_per_s) / MIB
     written = -thinned(found.swap_out_bytes_per_s) / MIB
-    axes.fill_between(minutes, read, color=VERMILLION, linewidth=0)
+    axes.fill_between(minutes, read, color=VERMILION, linewidth=0)
     axes.fill_between(minutes, written, color=BLUE, linewidth=0)
     axes.axhline(0, color=INK, linewidth=0.7)
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
@@ -192,7 +192,7 @@ def _interval(axes: Axes, found: Interval, row: int, colour: str) -> None:
 def _verdict_colour(found: Interval) -> str:
     if not found.shows_difference:
         return QUIET
-    return BLUE if found.value > 0 else VERMILLION
+    return BLUE if found.value > 0 else VERMILION
 
 
 def _scored_from(axes: Axes) -> None:

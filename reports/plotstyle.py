@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 INK = "#24292f"  # text and axes; becomes the page's own text colour inside the report
 QUIET = "#8c959f"
 BLUE, SKY, GREEN, YELLOW = "#0072b2", "#56b4e9", "#009e73", "#f0e442"
-ORANGE, VERMILLION, PURPLE, GREY = "#e69f00", "#d55e00", "#cc79a7", "#bdc3c9"
+ORANGE, VERMILION, PURPLE, GREY = "#e69f00", "#d55e00", "#cc79a7", "#bdc3c9"
 
 MEMORY = {  # what a guest's memory is, in the order in which it is stacked
     "used": ("used_bytes", BLUE),
@@ -24,7 +24,7 @@ MEMORY = {  # what a guest's memory is, in the order in which it is stacked
     "free": ("free_bytes", GREY),
     "given up (balloon, free target)": ("ballooned_bytes", ORANGE),
 }
-SWAPPED = ("swapped out by the host", VERMILLION)
+SWAPPED = ("swapped out by the host", VERMILION)
 
 
 _PATH = re.compile(r' d="[^"]*"')
@@ -40,7 +40,7 @@ class Cause(NamedTuple):
 
 
 CAUSES = (
-    Cause("host swap-in", ("host_swap",), VERMILLION),
+    Cause("host swap-in", ("host_swap",), VERMILION),
     Cause("host reclaim", ("host_reclaim",), PURPLE),
     Cause("guest swap-in", ("guest_swap",), BLUE),
     Cause("refaults of cache", ("refault",), SKY),

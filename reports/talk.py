@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from reports import plotstyle
 from reports.episodes import Episode, Results
 from reports.figures import cause_handles, lost_shares, stacked_causes
-from reports.plotstyle import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILLION
+from reports.plotstyle import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILION
 from reports.statistics import Interval, Sample, bootstrap_mean
 
 GIB = 2**30
@@ -26,7 +26,7 @@ class Panel(NamedTuple):
 
 
 SWAP_IN = Panel(
-    "Swap I/O", "GiB per run", lambda episode: episode.host_swap_in_bytes / GIB, VERMILLION
+    "Swap I/O", "GiB per run", lambda episode: episode.host_swap_in_bytes / GIB, VERMILION
 )
 SWAP_OUT = Panel("", "", lambda episode: episode.host_swap_out_bytes / GIB, BLUE)
 PROGRESS = Panel("Progress", "% of undisturbed", lambda episode: 100 * episode.progress, GREEN)

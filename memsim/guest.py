@@ -328,15 +328,15 @@ def start_write(m: Machine, g: int, p: int) -> int:
 
 
 @kernel
-def deactivate(m: Machine, g: int, inactive: int) -> int:
-    """Move a batch from the active tail if the inactive list is low; returns how many.
+def deactivate(m: Machine, g: int, inactive: int, force: bool) -> int:
+    """Move a batch from the active tail if the inactive list is low, or by force; returns how many.
 
     The guest bit is cleared, and the page deactivated whatever it was.
     """
     hs = m.host[0]
     a, b = m.lists[guest_row(g, inactive)], m.lists[guest_row(g, inactive + 1)]
     gib = (a.count + b.count) * hs.page_bytes / 1073741824.0
-    if m.guest[g].lru_exact or not inactive_is_low(a.count, b.count, gib):
+    if m.guest[g].lru_exact or not (force or inactive_is_low(a.count, b.count, gib)):
         return 0
     n = 0
     while n < hs.batch and b.tail != NOBODY:

@@ -53,7 +53,16 @@ def _choose_lru(m: Machine) -> int:
         if _pages_on(m, best) == 0 or m.group[lru].credit > m.group[best].credit:
             best = lru
     m.group[best].credit -= total
-    return best
+    return best if total > 0 else _lru_with_code(m)
+
+
+@kernel
+def _lru_with_code(m: Machine) -> int:
+    # All of memory may be the emulators' code: then its lists are empty.
+    for g in range(m.host[0].guests):
+        if m.guest[g].code_resident > 0:
+            return lru_of(m, g)
+    return 0
 
 
 @kernel
@@ -80,11 +89,13 @@ def _drop_code(m: Machine, e: int, lru: int) -> int:
 
 
 @kernel
-def _deactivate(m: Machine, lru: int) -> int:
+def _deactivate(m: Machine, lru: int, force: bool) -> int:
+    # Also when the inactive list is long enough, if a whole round found nothing on it: what is
+    # pinned may fill it (sc->force_deactivate of mm/vmscan.c).
     hs = m.host[0]
     inactive, active = m.lists[host_row(m, lru, 0)], m.lists[host_row(m, lru, 1)]
     gib = _pages_on(m, lru) * hs.page_bytes / 1073741824.0
-    if not inactive_is_low(inactive.count, active.count, gib):
+    if not force and not inactive_is_low(inactive.count, active.count, gib):
         return 0
     n = 0
     while n < hs.batch and active.tail != NOBODY:
@@ -112,7 +123,7 @@ def check(m: Machine, e: int, group: int) -> float:
     dropped = _drop_code(m, e, lru)
     if dropped > 0:
         return dropped * hs.c_reclaim
-    moved = _deactivate(m, lru)
+    moved = _deactivate(m, lru, cpu.rounds > 0)
     cost = moved * hs.c_scan
     row = host_row(m, lru, 0)
     for _ in range(max(hs.batch, m.lists[row].count >> max(0, DEF_PRIORITY - cpu.fails))):

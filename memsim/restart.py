@@ -20,6 +20,7 @@ from memsim.state import (
     ON_IO,
     RUNNABLE,
     RUNNING,
+    TIMER,
 )
 from memsim.touch import REPEAT, enter_phase
 from memsim.waits import book_time, book_waiters, set_cpu
@@ -71,6 +72,10 @@ def detach(m: Machine, k: int, t: float) -> None:
     elif tk.state == ON_EVENT:
         book_time(m, k, IDLE, t - tk.clock)
         tk.clock = max(tk.clock, t)
+    elif tk.state == TIMER and tk.kind == 0 and tk.clock > t:  # it will not sleep to the end
+        rest = min(tk.clock - t, m.book[k, tk.wait_cls])
+        m.book[k, tk.wait_cls] -= rest
+        tk.clock -= rest
     elif tk.state == RUNNING and not reclaiming:
         stop_running(m, k, t)
     if tk.state == ON_FRAME:

@@ -40,7 +40,7 @@ def shrink(m: Machine, k: int, t: float) -> tuple[float, int, int]:
     hs = m.host[0]
     g = m.task[k].guest
     inactive = choose_type(m, g)
-    cost = deactivate(m, g, inactive) * hs.c_gscan
+    cost = deactivate(m, g, inactive, m.task[k].rounds > 0) * hs.c_gscan
     freed = 0
     wrote = 0
     row = guest_row(g, inactive)

@@ -100,7 +100,7 @@ def _export(m: Machine, view: np.ndarray, account: np.ndarray) -> None:
             for c in range(N_CLASSES):
                 account[g, j, c] = m.book[k, c]
             if tk.state == TIMER and tk.clock > now:  # booked up to when it wakes
-                account[g, j, tk.wait_cls] -= tk.clock - now
+                account[g, j, tk.wait_cls] -= min(tk.clock - now, m.book[k, tk.wait_cls])
 
 
 @entry

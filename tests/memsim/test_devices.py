@@ -11,7 +11,7 @@ from memsim.build import build
 from memsim.jit import entry
 from memsim.machine import Machine
 from memsim.spec import Device, DeviceKind
-from memsim.state import DISK_READ, SWAP_READ
+from memsim.state import SWAP_READ
 from tests.memsim.hosts import (
     DISK,
     FLASH,
@@ -151,4 +151,3 @@ def test_a_first_read_behind_swap_traffic_loses_time() -> None:
     where = seconds(fleet, 1)
     assert where["host_swap"] > 3.0
     assert where.get("queued", 0.0) < 0.2 * where["host_swap"]
-    assert DISK_READ != SWAP_READ

@@ -14,9 +14,9 @@ from memsim.machine import Machine
 from memsim.spec import Curve, Pattern
 from memsim.touch import _target
 from tests.memsim.hosts import (
+    again,
     allocate,
     anon,
-    compute,
     file,
     guest,
     host,
@@ -180,8 +180,10 @@ def test_a_rate_follows_its_curve() -> None:
 
 def test_a_size_follows_its_curve() -> None:
     grow = Curve(np.array([0.0, 100.0]), np.array([10.0, 500.0]))
-    script = task(touch(0, size=0, cost_s=1e-4), compute(1.0))
+    script = task(touch(0, size=0, seconds=0.1, cost_s=1e-4), again())
     one = guest(script, regions=[anon(500)], pages=1024, curves=(grow,))
-    fleet = run(host(one), 0.01)
-    fleet.advance(np.array([50.0]))
+    fleet = run(host(one), 50.0)
+    assert 240 <= fleet.guest[0, 0]["anon_pages"] <= 256
+    fleet.advance(np.array([101.0]))
     fleet.check()
+    assert fleet.guest[0, 0]["anon_pages"] == 500

@@ -1,16 +1,15 @@
 """The host's swap: slots in clusters, windows of readahead, the swap cache, dirty bits."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from memsim import params
 from memsim.fleet import Fleet
 from memsim.spec import Act, Cgroup, Entry, GuestSpec, HostSpec, Pattern, Start
-from memsim.state import CACHED, NOBODY, RESIDENT, SWAPPED
+from memsim.state import CACHED, RESIDENT, SWAPPED
 from tests.memsim.hosts import (
-    FLASH,
     SLOW,
     SSD,
     ZRAM,
@@ -29,14 +28,14 @@ from tests.memsim.hosts import (
 KIB = 1024
 
 
-def sweeper(pages: int, **fields: object) -> GuestSpec:
+def sweeper(pages: int, **fields: Any) -> GuestSpec:  # noqa: ANN401  any of GuestSpec
     """Fills its memory in order, and touches it again in order from 3 s on."""
     script = task(allocate(0), sleep(3.0), touch(0, count=pages, pattern=Pattern.SEQUENTIAL))
     regions = [anon(pages)]
     return guest(script, pages=2 * pages, regions=regions, cgroup=0, **fields)  # type: ignore[arg-type]
 
 
-def squeezed(pages: int, **fields: object) -> HostSpec:
+def squeezed(pages: int, **fields: Any) -> HostSpec:  # noqa: ANN401  any of HostSpec
     return swapped_out(host(sweeper(pages), cgroups=(Cgroup(),), **fields))
 
 
@@ -59,8 +58,8 @@ def test_a_used_cluster_is_left_for_a_free_one() -> None:
 def test_swap_that_is_full_takes_no_more() -> None:
     fleet = run(squeezed(600, swap_pages=500), 2.5)
     assert fleet.host[0]["swap_used_pages"] == 500
-    # A limit that cannot be met: the squeezed guest is killed and boots again.
-    assert fleet.guest[0, 0]["host_kills"] == 0  # nobody asked for a page meanwhile
+    assert fleet.guest[0, 0]["resident_pages"] >= 100
+    assert fleet.guest[0, 0]["host_kills"] == 0  # the limit's thread kills nobody
 
 
 @pytest.mark.parametrize("virtual", [True, False], ids=["virtual", "slots"])
@@ -80,7 +79,6 @@ def test_a_coarse_page_is_its_own_window() -> None:
 
 
 def test_what_was_read_ahead_waits_in_the_swap_cache() -> None:
-    fleet = run(squeezed(64, readahead_bytes=32 * KIB), 2.5)
     one = replace(sweeper(64), tasks=(task(allocate(0), sleep(3.0), touch(0, count=1, pattern=3)),))
     spec = swapped_out(host(one, cgroups=(Cgroup(),), readahead_bytes=32 * KIB))
     fleet = run(spec, 2.5, 4.0)
@@ -88,19 +86,6 @@ def test_what_was_read_ahead_waits_in_the_swap_cache() -> None:
     assert (states == RESIDENT).sum() == 1
     assert (states == CACHED).sum() == 7
     assert fleet.host[0]["swap_used_pages"] == 64  # a copy stays in swap while nothing is dirtied
-
-
-def test_the_window_ends_where_frames_do() -> None:
-    # Readahead takes no frame below the low watermark; the fault itself does.
-    pages = 512
-    spec = squeezed(pages, readahead_bytes=32 * KIB)
-    lean = replace(spec, ram_pages=pages // 2, timeline=spec.timeline)
-    fleet = run(lean, 2.5)
-    low = int(fleet.host[0]["low_pages"])
-    hog = replace(lean, reserved_pages=lean.ram_pages - low - 4)
-    fleet = run(hog, 2.9)
-    fleet.advance(np.array([3.2]))
-    fleet.check()
 
 
 def test_zram_charges_the_frames_that_it_fills() -> None:
@@ -179,6 +164,3 @@ def test_adjacent_writes_merge_into_few_requests() -> None:
     assert fleet.host[0]["swap_out_pages"] == 512
     requests = fleet.host[0]["io_busy_s"] / SLOW.latency_s
     assert requests <= 512 / 16
-    assert machine(fleet).slot[0] != NOBODY
-    assert params.SLOT_CLUSTER == 256
-    assert FLASH.parallel > 1

@@ -5,6 +5,7 @@ read; the second wants 1 ms of CPU right after.  When the second is done says wh
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def second_ends(spec: HostSpec) -> float:
     return end
 
 
-def pair(*first: Phase, **fields: object) -> GuestSpec:
+def pair(*first: Phase, **fields: Any) -> GuestSpec:  # noqa: ANN401  any of GuestSpec
     worker = task(sleep(START_S + 1e-4), compute(WORK_S))
     regions = [anon(4), file(4)]
     return guest(task(*first), worker, regions=regions, cgroup=0, **fields)  # type: ignore[arg-type]

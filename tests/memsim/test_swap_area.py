@@ -32,7 +32,7 @@ def sweeper(pages: int, **fields: Any) -> GuestSpec:  # noqa: ANN401  any of Gue
     """Fills its memory in order, and touches it again in order from 3 s on."""
     script = task(allocate(0), sleep(3.0), touch(0, count=pages, pattern=Pattern.SEQUENTIAL))
     regions = [anon(pages)]
-    return guest(script, pages=2 * pages, regions=regions, cgroup=0, **fields)  # type: ignore[arg-type]
+    return guest(script, pages=2 * pages, regions=regions, cgroup=0, **fields)
 
 
 def squeezed(pages: int, **fields: Any) -> HostSpec:  # noqa: ANN401  any of HostSpec

@@ -53,7 +53,7 @@ def second_ends(spec: HostSpec) -> float:
 def pair(*first: Phase, **fields: Any) -> GuestSpec:  # noqa: ANN401  any of GuestSpec
     worker = task(sleep(START_S + 1e-4), compute(WORK_S))
     regions = [anon(4), file(4)]
-    return guest(task(*first), worker, regions=regions, cgroup=0, **fields)  # type: ignore[arg-type]
+    return guest(task(*first), worker, regions=regions, cgroup=0, **fields)
 
 
 def mapped(operation: Phase, mode: Async) -> float:

@@ -24,7 +24,7 @@ from memsim.guest import add_anon, add_file, alloc_page, mark_accessed, read_req
 from memsim.hinting import on_alloc
 from memsim.host import NEED_FRAME, NEED_READ, NOW, fault, group_of, over_limit
 from memsim.jit import kernel
-from memsim.lists import guest_push
+from memsim.lists import guest_push, guest_row
 from memsim.machine import Machine
 from memsim.params import (
     ASYNC_PER_VCPU,
@@ -42,6 +42,8 @@ from memsim.resize import deflate_on_oom
 from memsim.restart import kill_largest, stop_running
 from memsim.shrink import shrink
 from memsim.state import (
+    ACTIVE_ANON,
+    ACTIVE_FILE,
     ANON,
     BLOCKS_VCPU,
     DISK_READ,
@@ -56,6 +58,7 @@ from memsim.state import (
     G_VOID,
     H_DIRTY,
     HALTS_VCPU,
+    INACTIVE_ANON,
     INACTIVE_FILE,
     NOBODY,
     ON_FRAME,
@@ -139,22 +142,41 @@ def host_frame(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
 
 
 @kernel
+def _hopeless(m: Machine, g: int) -> bool:
+    # Not even all that could be reclaimed would lift free memory above the min watermark.
+    gs = m.guest[g]
+    pages = m.lists[guest_row(g, INACTIVE_FILE)].count + m.lists[guest_row(g, ACTIVE_FILE)].count
+    if gs.swap_used_pages < gs.gslots:
+        pages += m.lists[guest_row(g, INACTIVE_ANON)].count
+        pages += m.lists[guest_row(g, ACTIVE_ANON)].count
+    return gs.free_pages + pages <= gs.wm_min
+
+
+@kernel
 def guest_reclaim(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
-    """Reclaim directly in the guest, because free memory is down to the min watermark."""
+    """Reclaim directly in the guest, because free memory is down to the min watermark.
+
+    A round through all priorities that brings nothing is followed by the next one at once, up to
+    16, none if there is too little to reclaim (should_reclaim_retry); then it is out of memory.
+    Only write-back under way makes the task wait.
+    """
     tk = m.task[k]
-    g = tk.guest
-    m.guest[g].alloc_stalls += 1
+    gs = m.guest[tk.guest]
+    gs.alloc_stalls += 1
     cost, freed, _ = shrink(m, k, t)
     if freed > 0 or tk.fails > 0:
         return BURN, cost, GUEST_RECLAIM
-    if tk.rounds > SCAN_ROUNDS:
-        tk.rounds = 0
-        if deflate_on_oom(m, g):
-            return BURN, cost, GUEST_RECLAIM
-        kill_largest(m, g, t)
-        if m.cpu[e].task != k:  # it was the largest itself
-            return STOPPED, 0.0, GUEST_RECLAIM
-    # A whole round without progress: wait for write-back, or for others to free something.
+    if gs.writeback_pages > 0:
+        wait_for_frame(m, e, k, FREE_VCPU, GUEST_RECLAIM, CONGESTION_S, t)
+        return STOPPED, 0.0, GUEST_RECLAIM
+    if tk.rounds <= SCAN_ROUNDS and not _hopeless(m, tk.guest):
+        return BURN, cost, GUEST_RECLAIM
+    tk.rounds = 0
+    if deflate_on_oom(m, tk.guest):
+        return BURN, cost, GUEST_RECLAIM
+    kill_largest(m, tk.guest, t)
+    if m.cpu[e].task != k:  # it was the largest itself
+        return STOPPED, 0.0, GUEST_RECLAIM
     wait_for_frame(m, e, k, FREE_VCPU, GUEST_RECLAIM, CONGESTION_S, t)
     return STOPPED, 0.0, GUEST_RECLAIM
 

@@ -14,7 +14,7 @@ from memsim import spec
 from scenarios import check, profiles
 from scenarios.build import Built, Owner, build_work
 from scenarios.machine import Hints, Kernel, async_mode, resize_mode
-from scenarios.quantities import Amount
+from scenarios.quantities import Amount, parse_amount
 from scenarios.randomise import Randomise
 from scenarios.randomness import Key, pick, stream, uniform
 from scenarios.replay import Replayed, machines_of_host
@@ -123,7 +123,9 @@ def _replayed(place: Place, machine: Replayed, guest_id: int) -> Occupant:
     source = f"{machine.dataset}/{machine.vm}"
     facts = guest_facts(place, guest, guest_id, guest.name, machine.built, source)
     start = machine.on[0][0]
-    made = guest_spec(place, guest, facts, machine.built, start=start, vcpus=int(vcpus), swap=0)
+    own_swap = random_swap(drawn, place.key, guest_id) or Amount()
+    swap = own_swap.of(machine.size) // place.page
+    made = guest_spec(place, guest, facts, machine.built, start=start, vcpus=int(vcpus), swap=swap)
     return made, facts
 
 
@@ -165,6 +167,7 @@ def _random_guest(place: Place, guest_id: int) -> Guest:
         boot=uniform(drawn.boot, rng["boot"]),
         memory="fresh" if start else pick(drawn.memory, rng["memory"], "fresh"),
         mechanisms=random_mechanisms(drawn, place.key, guest_id),
+        own_swap=random_swap(drawn, place.key, guest_id),
         cooperation=random_cooperation(drawn, place.key, guest_id),
         emulator=drawn.emulator,
         vary=drawn.vary,
@@ -184,6 +187,12 @@ def random_mechanisms(drawn: Randomise, key: Key, guest_id: int) -> Mechanisms:
         resize=pick(drawn.resize, rng("resize"), usual.resize),
         deflate_on_oom=bool(rng("deflate_on_oom").random() < drawn.deflate_on_oom),
     )
+
+
+def random_swap(drawn: Randomise, key: Key, guest_id: int) -> Amount | None:
+    """A guest's own swap from the mix, None if there is no mix."""
+    amount = pick(drawn.own_swap, stream(key, "guest own swap", guest_id), "")
+    return parse_amount(amount) if amount else None
 
 
 def random_cooperation(drawn: Randomise, key: Key, guest_id: int) -> Cooperation:

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from configs.loading import Bytes, Config, Seconds, parse_bytes
 from scenarios.machine import AsyncFaults, Hints, Kernel, Resizing
+from scenarios.quantities import parse_amount
 
 
 class Vary(Config):
@@ -28,6 +29,12 @@ def _sizes(mix: dict[str, float]) -> dict[str, float]:
     return mix
 
 
+def _amounts(mix: dict[str, float]) -> dict[str, float]:
+    for amount in mix:
+        parse_amount(amount)
+    return mix
+
+
 def _whole(mix: dict[str, float]) -> dict[str, float]:
     for number in mix:
         if not number.isdecimal():
@@ -43,6 +50,7 @@ def _ordered(ends: tuple[float, float]) -> tuple[float, float]:
 
 Mix = Annotated[dict[str, float], AfterValidator(_some_weight)]  # value -> how often, relatively
 SizeMix = Annotated[Mix, AfterValidator(_sizes)]
+AmountMix = Annotated[Mix, AfterValidator(_amounts)]
 CountMix = Annotated[Mix, AfterValidator(_whole)]
 Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 
@@ -80,6 +88,10 @@ class Randomise(Config):
     resize: dict[Resizing, float] = Field(default={})
     deflate_on_oom: float = Field(
         default=1.0, ge=0, le=1, description="share of guests that have it"
+    )
+    own_swap: AmountMix = Field(
+        default={},
+        description="a guest's own swap, size or share of its size; left out: the profile's",
     )
     overcommit: Range | None = Field(
         default=None, description="sum of all guests' sizes over RAM; instead of host.ram"

@@ -118,12 +118,22 @@ def run_until(config: Path, runs: Path, ready: Path, stop: signal.Signals) -> in
 @pytest.mark.parametrize(
     ("stop", "status"), [(signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
 )
+@pytest.mark.parametrize("iteration", [None, 0, 1], ids=["cloning", "cloned", "learning"])
 def test_a_stopped_run_resumes_to_the_same_end(
-    config: Path, straight: Path, tmp_path: Path, stop: signal.Signals, status: int
+    config: Path,
+    straight: Path,
+    tmp_path: Path,
+    iteration: int | None,
+    stop: signal.Signals,
+    status: int,
 ) -> None:
     run = tmp_path / "tiny"
-    assert run_until(config, tmp_path, run / "checkpoints/000001.npz", stop) == status
+    ready = "tb" if iteration is None else f"checkpoints/{iteration:06d}.npz"
+    assert run_until(config, tmp_path, run / ready, stop) == status
     assert not (run / "card.md").exists()
+    for file in (run / "checkpoints").glob("*.npz"):
+        if iteration is None or int(file.stem) > iteration:
+            file.unlink()  # the run was quicker than the signal
     assert train.main(["--resume", str(run)]) == 0
     assert_same_end(run, straight)
 

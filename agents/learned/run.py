@@ -126,7 +126,7 @@ def _learn(algorithm: GuestPPO, shelf: Shelf, progress: Progress, config: TrainC
             left,
             callback=recorder,
             log_interval=config.iterations + 1,  # the recorder writes the log
-            reset_num_timesteps=algorithm.num_timesteps == 0,
+            reset_num_timesteps=False,  # True resets hosts that a checkpoint just restored
         )
     return recorder.progress
 

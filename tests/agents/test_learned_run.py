@@ -44,8 +44,16 @@ def make_config(seed: int = 1, iterations: int = 4) -> TrainConfig:
     )
 
 
+class NextHosts(ToyHosts):
+    """Every reset begins other episodes, as the project's environment does."""
+
+    def reset(self) -> dict[str, np.ndarray]:
+        self._start(np.ones(self.num_envs, bool))
+        return self.observe()
+
+
 def toy_course(config: TrainConfig) -> Course:
-    env = ToyHosts(config.environment.hosts, 4)
+    env = NextHosts(config.environment.hosts, 4)
     return Course(env, Contract(Decoding(mode="change")), lambda name: CappedShare(env))
 
 
@@ -147,7 +155,7 @@ def test_another_configuration_is_refused(finished: Path) -> None:
         train(make_config(seed=2), finished, toy_course, lambda line: None)
 
 
-@pytest.mark.parametrize("rollouts", [0, 2])
+@pytest.mark.parametrize("rollouts", [-1, 0, 2])
 def test_a_killed_run_ends_as_if_it_had_not_been(
     finished: Path, tmp_path: Path, rollouts: int
 ) -> None:
@@ -157,7 +165,8 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
     assert not RunFolder(path).finished
     torch.manual_seed(1234)
     train(make_config(), path, toy_course, said.append)
-    assert f"{path}: continuing after iteration {rollouts} of 4" in said
+    continued = f"{path}: continuing after iteration {rollouts} of 4" in said
+    assert continued == (rollouts >= 0)
     straight, resumed = (read(folder / "checkpoints/000004.npz") for folder in (finished, path))
     assert resumed.facts == straight.facts
     for name, part in straight.arrays.items():

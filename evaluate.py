@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from configs.loading import ConfigError, dump, load, packaged, write_atomic
 from contract.host import HostError
-from reports import folder, storage, table
+from reports import arms, folder, storage, table
 from reports.entrants import Entrant, EntrantError, entrants, labels, reference_label
 from reports.episodes import Results
 from reports.evaluation import Progress, run
@@ -111,15 +111,25 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
         print(f"Reusing the results in {where}: same configuration, policies, traces and code.")
     resamples = config.bootstrap.resamples
     ranked = standings(results, reference, resamples, config.bootstrap.seed)
-    said = verdict(results, ranked, reference, resamples)
-    table.show(ranked, said, reference, table.terminal())
+    measured = arms.rows(results, resamples, config.bootstrap.seed) if config.arms else ()
+    if measured:
+        said = arms.sentences(measured)
+        table.show_arms(measured, said, table.terminal())
+    else:
+        said = verdict(results, ranked, reference, resamples)
+        table.show(ranked, said, reference, table.terminal())
     if not reused or not (where / folder.REPORT).is_file():
         about = _provenance(config, workloads, found, command)
         folder.write_report(where, results, ranked, said, about)
     if options.json:
-        about_all = {"name": config.name, "reference": reference, "verdict": said}
-        rows = [standing.as_dict() for standing in ranked]
-        write_atomic(options.json, storage.as_json(results, {**about_all, "standings": rows}))
+        about_all = {
+            "name": config.name,
+            "reference": reference,
+            "verdict": said,
+            "standings": [standing.as_dict() for standing in ranked],
+            "arms": [row.as_dict() for row in measured],
+        }
+        write_atomic(options.json, storage.as_json(results, about_all))
         print(f"Metrics: {options.json}")
     print(f"Report: {where / folder.REPORT}")
 

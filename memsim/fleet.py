@@ -45,7 +45,7 @@ class Fleet:
     def __init__(self, hosts: int, threads: int | None = None) -> None:
         self.hosts = hosts
         self._threads = max(1, min(hosts, threads or os.cpu_count() or 1))
-        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
+        self._pool = ThreadPoolExecutor(self._threads - 1) if self._threads > 1 else None
         self._batch: list[np.ndarray] = []  # (H, ...) each, in the order of machine.FIELDS
         self._machines: list[Machine] = []  # rows of the batch
         self._marks: list[list[Mark]] = [[] for _ in range(hosts)]
@@ -151,12 +151,16 @@ class Fleet:
             until_s: (H,) float64 [s].
         """
         late = np.flatnonzero(np.asarray(until_s) >= self.host["time_s"])
-        if self._pool is None:
-            for h in late:
+        queue = iter(late)  # each thread takes the next host when it is done with one
+
+        def work() -> None:
+            for h in queue:
                 self._advance_one(int(h), float(until_s[h]))
-        else:
-            for _ in self._pool.map(lambda h: self._advance_one(int(h), float(until_s[h])), late):
-                pass
+
+        helpers = [self._pool.submit(work) for _ in range(self._threads - 1)] if self._pool else []
+        work()
+        for helper in helpers:
+            helper.result()
 
     def set_targets(self, pages: np.ndarray) -> None:
         """Ask guests for sizes.

@@ -7,12 +7,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from reports.arms import ArmRow
 from reports.standings import Standing
 from reports.statistics import Interval
 
 WIDTH = 100
 NARROW = 96  # below this many columns the less important measures are left to the report
 MIB = 2**20
+GIB = 2**30
 MEASURES = {  # title -> whether a narrow terminal shows it
     "worst\n5 %": True,
     "p95\nslow": False,
@@ -41,6 +43,47 @@ def comparison(table: Sequence[Standing], reference: str, width: int = WIDTH) ->
             *cells, *_measures(standing, shown), style="bold" if standing is table[0] else ""
         )
     return grid
+
+
+def arms(table: Sequence[ArmRow]) -> Table:
+    """The measures of the talk's figure, in the order of the configuration."""
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
+    grid.add_column("", overflow="fold", min_width=12)
+    for title in (
+        "progress %",
+        "swap in\nGiB",
+        "out\nGiB",
+        "lost\ntime",
+        "hyper-\ncalls",
+        "resize\nCPU s",
+    ):
+        grid.add_column(title, justify="right", no_wrap=True)
+    for row in table:
+        grid.add_row(
+            row.label,
+            _percent(row.progress),
+            f"{row.swap_in_bytes / GIB:.2f}",
+            f"{row.swap_out_bytes / GIB:.2f}",
+            f"{row.lost_share:.1%}",
+            f"{row.hypercalls:.0f}",
+            f"{row.resize_s:.2f}",
+        )
+    return grid
+
+
+def show_arms(table: Sequence[ArmRow], said: Sequence[str], console: Console) -> None:
+    """Print the arms, what the columns mean, and what each arm changed."""
+    console.print(arms(table))
+    console.print(
+        "progress: useful time over useful and lost time (95 % interval over hosts). Per run: swap"
+        " I/O of the host, calls to the hypervisor and guest CPU for resizing. lost time: share of"
+        " the time that tasks were not idle.",
+        style="dim",
+        highlight=False,
+    )
+    console.print()
+    for sentence in said:
+        console.print(sentence, style="bold", highlight=False)
 
 
 def show(
@@ -73,6 +116,15 @@ def slowdown(value: float) -> str:
     if math.isnan(value):
         return "–"
     return f"{value:.2f}" if value < 10 else f"{value:.0f}"
+
+
+def _percent(found: Interval) -> str:
+    value = f"{100 * found.value:.0f}"
+    return (
+        value
+        if math.isnan(found.low)
+        else (f"{value} [{100 * found.low:.0f}, {100 * found.high:.0f}]")
+    )
 
 
 def _gap(found: Interval | None) -> str:

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports import plotstyle
+from reports.arms import measured
 from reports.episodes import Episode, Results
 from reports.figures import cause_handles, lost_shares, stacked_causes
 from reports.plotstyle import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILION
-from reports.statistics import Interval, Sample, bootstrap_mean
 
 GIB = 2**30
 
@@ -91,16 +91,3 @@ def _bars(
         axes.plot([interval.low, interval.high], [row, row], color=INK, linewidth=1)
     axes.set(title=panel.title, xlabel=panel.unit)
     plotstyle.grid(axes, "x")
-
-
-def measured(
-    episodes: Sequence[Episode], measure: Callable[[Episode], float], resamples: int
-) -> Interval:
-    """The mean of a measure over episodes with its interval over hosts."""
-    sample = Sample(
-        np.array([measure(episode) for episode in episodes], dtype=np.float64),
-        np.array([episode.training_seed for episode in episodes]),
-        np.array([episode.cluster for episode in episodes]),
-        np.array([episode.scenario for episode in episodes]),
-    )
-    return bootstrap_mean(sample, resamples)

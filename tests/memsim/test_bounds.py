@@ -24,7 +24,7 @@ CHECKED = ("laws", "swap_area", "swap_and_hints", "who_waits", "resize", "power"
 
 @kernel
 def _flags_of(m: Machine, p: int) -> int:
-    return m.page[p].hflags
+    return int(m.page[p].hflags)
 
 
 @entry
@@ -36,7 +36,7 @@ def flags_of(m: Machine, p: int) -> int:
 @entry
 def held_by(m: Machine, e: int, i: int) -> int:
     """Read an array of two axes."""
-    return m.iso[e, i]
+    return int(m.iso[e, i])
 
 
 def _notices() -> None:

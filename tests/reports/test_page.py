@@ -113,9 +113,3 @@ def test_equal_results_draw_equal_pictures(arms: Results) -> None:
     first, again = plotstyle.svg(talk.talk(arms, 200)), plotstyle.svg(talk.talk(arms, 200))
     assert first == again
     assert "currentColor" in plotstyle.inline_svg(talk.talk(arms, 200))
-
-
-def test_measured_arms_have_means_over_hosts(arms: Results) -> None:
-    found = talk.measured(arms.of("nothing"), lambda episode: episode.j, resamples=200)
-    assert found.value == pytest.approx(0.4)
-    assert found.low < 0.4 < found.high

@@ -3,8 +3,8 @@
 Scalars for TensorBoard (`tensorboard --logdir runs/<name>/tb`), against environment steps:
 
     rollout/progress           mean of the guests' progress, weighted as in the score J; 1: no loss
-    rollout/reward             mean reward a step and host
-    rollout/reward_<term>      mean of each term of the reward
+    rollout/reward             mean reward a step and host, kills at the learner's price
+    rollout/reward_<term>      mean of each term of the environment's reward
     rollout/kills              guests killed, a guest and hour
     time/fps                   environment steps a second, learning included, since the start
     train/policy_gradient_loss minus PPO's clipped objective

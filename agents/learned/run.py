@@ -13,10 +13,10 @@ from agents.learned.card import Story, card
 from agents.learned.checkpoint import Progress, restore, restore_weights
 from agents.learned.clone import clone
 from agents.learned.export import export
-from agents.learned.floor import RewardFloor
 from agents.learned.folder import CARD, RunFolder, versions
 from agents.learned.lessons import Teacher
 from agents.learned.ppo import GuestPPO
+from agents.learned.price import KillPrice, price_ratio
 from agents.learned.progress import Recorder, bar
 from agents.learned.settings import TrainConfig
 from agents.learned.shelf import Shelf
@@ -63,7 +63,8 @@ def train(config: TrainConfig, path: Path, make_course: MakeCourse, say: Say) ->
         course = make_course(config)
         try:
             folder.write_contract(course.contract)
-            env = RewardFloor(course.env, config.ppo.reward_floor)
+            ratio = price_ratio(config.ppo.gamma, config.environment.episode_steps)
+            env = KillPrice(course.env, ratio)
             algorithm = GuestPPO(env, config.ppo, config.network, config.seed)
             algorithm.set_logger(configure(str(folder.tensorboard), ["tensorboard"]))
             shelf = folder.shelf(config.checkpoints.keep)

@@ -28,7 +28,9 @@ class PpoSettings(Config):
     epochs: PositiveInt = 4
     learning_rate: PositiveFloat = 5e-4
     final_learning_rate: Annotated[float, Field(ge=0.0)] = 5e-5  # reached linearly at the end
-    gamma: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.98
+    gamma: Annotated[float, Field(ge=0.0, lt=1.0)] = (
+        0.98  # also prices a kill: agents.learned.price
+    )
     gae_lambda: Fraction = 0.95
     clip_range: PositiveFloat = 0.2
     ratio: Literal["guest", "joint"] = "guest"  # clip each guest's ratio, or their product
@@ -37,7 +39,6 @@ class PpoSettings(Config):
     value_weight: PositiveFloat = 0.5
     max_gradient: PositiveFloat = 0.5  # norm, for actor and critic apart
     target_kl: PositiveFloat | None = 0.03  # a guest; an update stops beyond 1.5 times this
-    reward_floor: float = -30.0  # a step; see agents.learned.floor
     critic_warm_up: Annotated[int, Field(ge=0)] = 0  # first updates that leave the actor alone
 
     def rate_at(self, remaining: float) -> float:

@@ -63,7 +63,7 @@ def scenario(load: Load) -> Scenario:
     }
     work = {
         "kernel": "64MiB",
-        "regions": {"heap": {"kind": "anon", "size": "960MiB"}},
+        "regions": {"heap": {"kind": "anon", "size": "928MiB"}},
         "tasks": {"use": {"phases": [touch]}},
     }
     data = {
@@ -98,6 +98,8 @@ def measure(load: str, hosts: int, steps: int, threads: int | None = None) -> Me
     for _ in range(steps):
         env.step(hold)
     ended_s, ended_cpu_s, ended_main_s = _clocks()
+    if env.core.hosts.truth().guest["oom_kills"].any():
+        raise RuntimeError(f"{load}: guests ran out of memory; kills are not what is timed here")
     elapsed_s = ended_s - begun_s
     touches, swap_ins = _totals(env) - before
     return Measured(

@@ -12,11 +12,12 @@ import numpy as np
 
 import configs
 import contract
+import envs
 import memsim
 import scenarios
 from agents import baselines
 
-PACKAGES = (contract, baselines, memsim, scenarios, configs)
+PACKAGES = (contract, baselines, memsim, scenarios, configs, envs)
 LIBRARIES = ("numpy", "numba")
 
 

@@ -1,12 +1,14 @@
 """How hosts are when an episode begins: warmed up under a baseline that their key draws.
 
 A warm-up depends on the host alone, so it is run once and kept: in memory, and on disk under
-XDG_CACHE_HOME or ~/.cache, by all that it depends on (the host as drawn, settings, code).
+XDG_CACHE_HOME or ~/.cache, by all that it depends on (the host as drawn, its baseline, settings,
+code).  Where nothing can be kept on disk, it is run again by the next process.
 """
 
 import io
 import os
 import shutil
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -57,6 +59,7 @@ class Starts:
         self.guests, self.period_s, self.threads = guests, period_s, threads
         self._kept: dict[tuple[int, Key], Start] = {}
         self._digests: dict[int, str] = {}
+        self._writable = True
 
     def get(self, wanted: Sequence[Wanted]) -> list[Start]:
         """Starts of hosts, those that nobody knows yet simulated in one go."""
@@ -71,7 +74,7 @@ class Starts:
             [missing[name] for name in to_do], self.guests, self.period_s, self.threads
         )
         for name, start in zip(to_do, fresh, strict=True):
-            _write(files[name], start)
+            self._keep(files[name], start)
             found[name] = start
         self._kept |= {name: start for name, start in found.items() if start is not None}
         starts = [self._kept[name] for name in names]
@@ -85,8 +88,29 @@ class Starts:
         if number not in self._digests:
             self._digests[number] = digest(one.scenario)
         host = draw(one.scenario, one.key).spec
-        name = fingerprint.of(self._digests[number], one.key, host, self.guests, self.period_s)
+        name = fingerprint.of(
+            self._digests[number],
+            one.key,
+            baseline_of(one.key),
+            host,
+            self.guests,
+            self.period_s,
+        )
         return cache_folder() / fingerprint.code()[:16] / f"{name[:32]}.npz"
+
+    def _keep(self, path: Path, start: Start) -> None:
+        """Write a start; the first time that the disk refuses is the last that it is asked."""
+        if not self._writable:
+            return
+        try:
+            _write(path, start)
+        except OSError as error:
+            self._writable = False
+            warnings.warn(
+                f"{cache_folder()}: cannot be written ({error.strerror}): warm-ups will be run "
+                "again each time; set XDG_CACHE_HOME to a folder with room",
+                stacklevel=2,
+            )
 
     def _read(self, path: Path) -> Start | None:
         """A kept start; None if there is none, or none that can be read."""

@@ -1,5 +1,6 @@
 """Warm-ups are run once, kept whole, and are what they would be alone."""
 
+import inspect
 import os
 from pathlib import Path
 
@@ -7,10 +8,14 @@ import numpy as np
 import pytest
 
 import scenarios
+from agents.baselines import load_policy
+from configs.loading import write_atomic
+from contract import features
 from contract.guard import GuardConfig
 from contract.loop import Loop
-from envs import pack, warmup
+from envs import fingerprint, pack, warmup
 from envs.warmup import BASELINES, Start, Starts, Wanted, baseline_of, rehearse
+from memsim.fleet import Fleet
 from scenarios.hosts import SimulatedHosts
 
 SMALL = scenarios.load("small")
@@ -110,6 +115,33 @@ def test_what_a_warm_up_depends_on_names_its_file(cache: Path) -> None:
     ]
     assert len(set(files)) == len(files)
     assert file(Wanted(scenarios.load("small"), (0, 0))) == files[0]
+
+
+def test_the_baseline_names_the_file_too(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {baseline_of(one.key): Starts(2, 5.0, 1)._file(one) for one in HOSTS}
+    monkeypatch.setattr(warmup, "BASELINES", BASELINES[1:] + BASELINES[:1])
+    after = {Starts(2, 5.0, 1)._file(one) for one in HOSTS}
+    assert after.isdisjoint(before.values())
+
+
+def test_the_code_that_warms_up_is_part_of_the_name() -> None:
+    folders = [Path(package.__path__[0]) for package in fingerprint.PACKAGES]
+    used = (warmup, features, load_policy, SimulatedHosts, Fleet, write_atomic)
+    for part in used:
+        file = Path(inspect.getfile(part))
+        assert any(folder in file.parents for folder in folders), file
+
+
+def test_a_disk_that_takes_nothing_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    starts = Starts(2, 5.0, 1)
+    with pytest.warns(UserWarning, match=r"cannot be written \(Not a directory\)") as said:
+        found = starts.get(HOSTS)
+    assert len(said) == 1
+    assert starts.get(HOSTS[:1])[0] is found[0]
 
 
 def test_old_code_leaves_the_cache(cache: Path) -> None:

@@ -15,6 +15,7 @@ from memsim.account import (
     NOMINAL,
     QUEUED,
     REFAULT,
+    THROTTLE,
 )
 from memsim.cpu import sleep_until, start_stall, stop_vcpu
 from memsim.disk import new_request
@@ -22,14 +23,13 @@ from memsim.emulator import start_io
 from memsim.events import schedule
 from memsim.guest import add_anon, add_file, alloc_page, mark_accessed, read_request
 from memsim.hinting import on_alloc
-from memsim.host import NEED_FRAME, NEED_READ, NOW, fault, group_of, over_limit
+from memsim.host import NEED_FRAME, NEED_LOCK, NEED_READ, NOW, fault, group_of, over_limit
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_row
 from memsim.machine import Machine
 from memsim.params import (
     ASYNC_PER_VCPU,
     CONGESTION_S,
-    DIRTY_RATIO,
     HALT_TICK_S,
     HINT_TAX,
     RETRY_S,
@@ -62,10 +62,12 @@ from memsim.state import (
     INACTIVE_FILE,
     NOBODY,
     ON_FRAME,
+    R_FREE,
     SWAPPED_BASE,
 )
 from memsim.touch import LOOP, READ, SEQUENTIAL, WRITE
 from memsim.waits import begin_io_wait
+from memsim.writeback import flush_excess, too_dirty
 
 # What became of it.
 DONE, BURN, STOPPED, KILL_GUEST = range(4)
@@ -113,6 +115,19 @@ def _wait_for_disk(m: Machine, e: int, k: int, r: int, t: float) -> None:
     begin_io_wait(m, k, r, t)
     if m.request[r].cls != NOMINAL:
         start_stall(m, k, 2, t)
+
+
+@kernel
+def _wait_for_request(m: Machine, e: int, k: int, t: float) -> int:
+    # All requests are in use: it waits for the one that was taken first, whatever that is for.
+    hs = m.host[0]
+    r = hs.request_next
+    while m.request[r].state == R_FREE:
+        r = r + 1 if r + 1 < hs.requests else 0
+    cls = m.request[r].cls
+    cls = QUEUED if cls == NOMINAL else cls
+    wait_for_frame(m, e, k, FREE_VCPU, cls, RETRY_S, t)
+    return cls
 
 
 @kernel
@@ -208,8 +223,7 @@ def _swap_in(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float, 
     gs = m.guest[g]
     r = new_request(m, DISK_READ, gs.disk, g, GUEST_SWAP)
     if r == NOBODY:
-        wait_for_frame(m, e, k, FREE_VCPU, QUEUED, RETRY_S, t)
-        return STOPPED, 0.0, QUEUED
+        return STOPPED, 0.0, _wait_for_request(m, e, k, t)
     p = alloc_page(m, g, t)
     if p == NOBODY:
         m.host[0].requests_used -= 1
@@ -260,8 +274,7 @@ def _read_file(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float
     again = m.vpage[v].page == EVICTED
     r = read_request(m, g, v, 0, again)
     if r == NOBODY:
-        wait_for_frame(m, e, k, FREE_VCPU, QUEUED, RETRY_S, t)
-        return STOPPED, 0.0, QUEUED
+        return STOPPED, 0.0, _wait_for_request(m, e, k, t)
     most = 1 if scattered else min(hs.file_ra, rg.vpage0 + rg.pages - v)
     n = 0
     while n < most and m.vpage[v + n].page < 0:
@@ -292,13 +305,19 @@ def _read_file(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float
 
 @kernel
 def _throttle(m: Machine, e: int, k: int, t: float) -> bool:
-    # balance_dirty_pages: a writer waits while too much is dirty.
-    gs = m.guest[m.task[k].guest]
-    if gs.dirty_pages + gs.writeback_pages <= DIRTY_RATIO * (gs.free_pages + gs.file_pages) + 1:
+    """Let a writer wait before it makes one more page dirty than there may be.
+
+    The wait is throttling, which section 2 of the model lists as lost: not nominal, which is
+    reading new data and the task's own CPU, and not queued, for no other's work holds anything.
+    The limit is a share of the guest's memory, so that it shrinks with its size.
+    """
+    tk = m.task[k]
+    p = m.vpage[tk.cur].page
+    if not tk.store or m.region[m.phase[tk.phase].region].kind != 1:
         return False
-    if gs.writeback_pages == 0:
+    if (p >= 0 and m.page[p].gflags & G_DIRTY) or not too_dirty(m, tk.guest, t):
         return False
-    wait_for_frame(m, e, k, FREE_VCPU, QUEUED, CONGESTION_S, t)
+    wait_for_frame(m, e, k, FREE_VCPU, THROTTLE, CONGESTION_S, t)
     return True
 
 
@@ -334,12 +353,14 @@ def _host_side(m: Machine, e: int, k: int, p: int, t: float) -> tuple[int, float
             tk.charged = 1
         _wait_for_read(m, e, k, p, in_kernel, t)
         return STOPPED, 0.0, HOST_SWAP
-    wait_for_frame(m, e, k, BLOCKS_VCPU, HOST_RECLAIM, RETRY_S, t)
-    return STOPPED, 0.0, HOST_RECLAIM
+    # A reclaimer holds the page, or what reads and writes swap has all requests.
+    cls = HOST_RECLAIM if need == NEED_LOCK else HOST_SWAP
+    wait_for_frame(m, e, k, BLOCKS_VCPU, cls, RETRY_S, t)
+    return STOPPED, 0.0, cls
 
 
 @kernel
-def _finish(m: Machine, k: int, p: int) -> None:
+def _finish(m: Machine, k: int, p: int, t: float) -> None:
     # The page is there: what the access does to it.
     tk = m.task[k]
     ph = m.phase[tk.phase]
@@ -354,6 +375,7 @@ def _finish(m: Machine, k: int, p: int) -> None:
         if pg.gstate == FILE and tk.store and not pg.gflags & G_DIRTY:
             pg.gflags |= np.uint8(G_DIRTY)
             gs.dirty_pages += 1
+            flush_excess(m, tk.guest, t)
     if ph.op == READ or ph.op == WRITE:
         mark_accessed(m, tk.guest, p)
     else:
@@ -377,8 +399,8 @@ def access(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
     cls = NOMINAL
     if m.cpu[e].stage != NO_BATCH:
         return host_frame(m, e, k, t)
-    if tk.store and m.region[m.phase[tk.phase].region].kind == 1 and _throttle(m, e, k, t):
-        return STOPPED, 0.0, QUEUED
+    if _throttle(m, e, k, t):
+        return STOPPED, 0.0, THROTTLE
     if m.vpage[v].page < 0:
         what, cost, cls = _guest_side(m, e, k, v, t)
         if what != DONE:
@@ -391,6 +413,6 @@ def access(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
     if what != DONE:
         # Guest time spent so far is small beside it and goes with it.
         return what, cost + more, why
-    _finish(m, k, p)
+    _finish(m, k, p, t)
     tk.pending = 0
     return DONE, cost + more, why if more > 0.0 else cls

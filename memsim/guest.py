@@ -43,6 +43,7 @@ from memsim.state import (
     ORDER_0,
     SWAPPED_BASE,
     TIMER,
+    WANTED,
 )
 
 
@@ -270,13 +271,17 @@ def file_region(m: Machine, g: int, v: int) -> int:
 
 
 @kernel
-def write_back(m: Machine, g: int, v: int) -> int:
-    """Make a request that writes a dirty file page and its dirty neighbours; NOBODY if none."""
+def write_back(m: Machine, g: int, v: int, cls: int) -> int:
+    """Make a request that writes a dirty file page and its dirty neighbours; NOBODY if none.
+
+    `cls` is what the device's time is booked as to those who wait behind it: nominal if the
+    guest's work has data to be kept, the reclaimer's own class if its memory is wanted.
+    """
     hs = m.host[0]
     gs = m.guest[g]
     i = file_region(m, g, v)
     rg = m.region[i]
-    r = new_request(m, DISK_WRITE, gs.disk, g, NOMINAL)
+    r = new_request(m, DISK_WRITE, gs.disk, g, cls)
     if r == NOBODY:
         return NOBODY
     rq = m.request[r]
@@ -287,6 +292,7 @@ def write_back(m: Machine, g: int, v: int) -> int:
         if q < 0 or not m.page[q].gflags & G_DIRTY or m.page[q].gflags & (G_BACK | G_IO):
             break
         m.page[q].gflags = np.uint8((m.page[q].gflags | G_BACK) & (255 - G_DIRTY))
+        m.vpage[v + n].age = 0
         n += 1
     gs.dirty_pages -= n
     gs.writeback_pages += n
@@ -318,10 +324,16 @@ def _swap_out(m: Machine, g: int, p: int) -> int:
 
 
 @kernel
-def start_write(m: Machine, g: int, p: int) -> int:
-    """Begin to write a page out, so that it can be reclaimed; the request or NOBODY."""
+def start_write(m: Machine, g: int, p: int, cls: int) -> int:
+    """Begin to write a page out, so that it can be reclaimed; the request or NOBODY.
+
+    `cls` is the reclaimer's class.
+    """
     if m.page[p].gstate == FILE:
-        return write_back(m, g, m.page[p].vpn)
+        r = write_back(m, g, m.page[p].vpn, cls)
+        if r != NOBODY:
+            m.vpage[m.page[p].vpn].age = WANTED
+        return r
     if m.guest[g].swap_used_pages >= m.guest[g].gslots:
         return NOBODY
     return _swap_out(m, g, p)
@@ -380,6 +392,8 @@ def look_at_tail(m: Machine, g: int, inactive: int) -> int:
     pg = m.page[p]
     exact = m.guest[g].lru_exact
     if pg.gflags & (G_IO | G_BACK | G_FILL):
+        if pg.gstate == FILE and pg.gflags & G_BACK:
+            m.vpage[pg.vpn].age = WANTED
         guest_remove(m, g, p)
         guest_push(m, g, inactive, p)
         return 0
@@ -424,7 +438,11 @@ def finish_disk_read(m: Machine, r: int) -> None:
 
 @kernel
 def finish_disk_write(m: Machine, r: int) -> None:
-    """End the write-back of a request's pages; what was written to be reclaimed goes next."""
+    """End the write-back of a request's pages; those that reclaim wanted go next.
+
+    As PG_reclaim: only pages that reclaim began to write, or met under write-back, are moved to
+    the tail when they are clean.  What else the flusher wrote is as old as it was.
+    """
     rq = m.request[r]
     g = rq.guest
     gs = m.guest[g]
@@ -440,7 +458,8 @@ def finish_disk_write(m: Machine, r: int) -> None:
         gs.writeback_pages -= 1
         used = (pg.gflags & (G_REF | G_DIRTY)) != 0
         if not rq.swap:
-            if pg.glist == 1 + INACTIVE_FILE and not used:
+            wanted = m.vpage[v].age == WANTED
+            if wanted and pg.glist == 1 + INACTIVE_FILE and not used:
                 guest_remove(m, g, p)
                 guest_push_tail(m, g, INACTIVE_FILE, p)
         elif used:

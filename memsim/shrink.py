@@ -4,6 +4,8 @@ Each task that reclaims keeps its own count: how far its scan priority has falle
 how many rounds through all priorities brought nothing (`rounds`).
 """
 
+from memsim.account import BALLOON, GUEST_RECLAIM
+from memsim.account import KSWAPD as BY_KSWAPD
 from memsim.emulator import start_io
 from memsim.guest import (
     choose_type,
@@ -17,7 +19,7 @@ from memsim.jit import kernel
 from memsim.lists import guest_push, guest_remove, guest_row
 from memsim.machine import Machine
 from memsim.params import DEF_PRIORITY
-from memsim.state import NOBODY
+from memsim.state import BALLOONER, KSWAPD, NOBODY
 
 
 @kernel
@@ -32,6 +34,15 @@ def _judge(m: Machine, k: int, freed: int, wrote: int, scanned: int) -> None:
         if tk.fails > DEF_PRIORITY or scanned == 0:  # no priority finds anything on an empty list
             tk.fails = 0
             tk.rounds += 1
+
+
+@kernel
+def _cause(m: Machine, k: int) -> int:
+    # The class of what a task's reclaim does to others (model section 2).
+    kind = m.task[k].kind
+    if kind == KSWAPD:
+        return BY_KSWAPD
+    return BALLOON if kind == BALLOONER else GUEST_RECLAIM
 
 
 @kernel
@@ -58,7 +69,7 @@ def shrink(m: Machine, k: int, t: float) -> tuple[float, int, int]:
         elif verdict == 2:
             guest_remove(m, g, p)
             guest_push(m, g, inactive, p)
-            r = start_write(m, g, p)
+            r = start_write(m, g, p, _cause(m, k))
             if r != NOBODY:
                 cost += hs.c_greclaim
                 wrote += m.request[r].count

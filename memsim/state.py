@@ -12,6 +12,7 @@ NOBODY = -1  # no page, task, request or slot; test before use as an index
 # vpage.page: where a virtual page is, if not a page index
 NEVER = -1  # nothing there yet
 EVICTED = -2  # a file page that was cached before; `age` is its shadow entry
+WANTED = 1  # vpage.age: PG_reclaim, see vpage_dtype
 SWAPPED_BASE = -16  # guest swap: slot = SWAPPED_BASE - value
 
 # page.gstate: what the guest kernel uses a page for
@@ -59,7 +60,8 @@ page_dtype = np.dtype(
     ]
 )
 
-vpage_dtype = np.dtype([("page", "i4"), ("age", "u4")])  # age: eviction clock of the guest
+# age: eviction clock of the guest; of a file page under write-back, whether reclaim WANTED it
+vpage_dtype = np.dtype([("page", "i4"), ("age", "u4")])
 
 block_dtype = np.dtype(  # 2 MiB of guest-physical memory
     [("free", "i4"), ("pages", "i4"), ("first", "i4"), ("next", "i4"), ("prev", "i4")]

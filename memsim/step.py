@@ -58,7 +58,7 @@ from memsim.state import (
 from memsim.timeline import turn
 from memsim.touch import FOLLOW, PAUSE, SHARED, SLICE, is_open, run, served
 from memsim.waits import begin_cpu_wait, book_time, set_cpu
-from memsim.writeback import flush
+from memsim.writeback import flush_excess, flush_some
 
 # cpu.why: what follows when the slice in progress ends.
 GOES_ON, SLEEPS, THREAD = range(3)
@@ -411,7 +411,8 @@ def _tick(m: Machine, t: float) -> None:
     average(m, t)
     for g in range(m.host[0].guests):
         if m.guest[g].state == 2:
-            flush(m, g, t)
+            flush_some(m, g, t)
+            flush_excess(m, g, t)
     schedule(m, tick_entity(m), t + PSI_PERIOD_S, NOBODY)
 
 

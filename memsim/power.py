@@ -70,6 +70,8 @@ def _empty_memory(m: Machine, g: int) -> None:
     for v in range(gs.vpage0, gs.vpage0 + gs.vpages):
         m.vpage[v].page = NEVER
         m.vpage[v].age = 0
+    for i in range(gs.region0, gs.region0 + gs.regions):
+        m.region[i].held = 0
     for s in range(gs.gslot0, gs.gslot0 + gs.gslots):
         m.gslot[s] = NOBODY
     gs.block_head = NOBODY

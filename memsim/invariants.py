@@ -151,6 +151,20 @@ def _check_time(m: Machine, where: str) -> None:
     _equal(float(holders[0].sum()), float(hs["cores_used"]), where, "holders of cores")
 
 
+def _check_vcpus(m: Machine, g: int, where: str) -> None:
+    # Nobody sleeps through work: an idle vCPU means that others are on their way to what waits.
+    gs = m.guest[g]
+    first = int(gs["task0"])
+    tasks = m.task["state"][first : first + int(gs["tasks"]) + state.KERNEL_TASKS]
+    runnable = int((tasks == state.RUNNABLE).sum())
+    _equal(runnable, int(gs["runnable"]), where, "runnable tasks")
+    vcpus = m.cpu["state"][gs["cpu0"] : gs["cpu0"] + gs["vcpus"]]
+    queued = int((vcpus == state.CPU_QUEUED).sum())
+    _equal(queued, int(gs["queued"]), where, "vCPUs that wait for a core")
+    idle = bool((vcpus == state.CPU_IDLE).any())
+    _need(queued >= runnable or not idle, where, f"{runnable} runnable tasks, but a vCPU is idle")
+
+
 def check(m: Machine, where: str) -> None:
     """Check every law on one host's rows.
 
@@ -161,5 +175,6 @@ def check(m: Machine, where: str) -> None:
     _check_lists(m, where)
     for g in range(int(m.host[0]["guests"])):
         _check_guest(m, g, f"{where} guest {g}")
+        _check_vcpus(m, g, f"{where} guest {g}")
     _check_host(m, where)
     _check_time(m, where)

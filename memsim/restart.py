@@ -1,7 +1,7 @@
 """Ends and new beginnings: tasks that the OOM killer ends, and what becomes of their time."""
 
 from memsim.account import HOST_SWAP, IDLE, RESTART
-from memsim.cpu import make_runnable, sleep_until, stop_stall, take_off
+from memsim.cpu import kick, make_runnable, sleep_until, stop_stall, take_off
 from memsim.events import cancel, task_entity
 from memsim.guest import unmap_page
 from memsim.jit import kernel
@@ -159,4 +159,5 @@ def kill_largest(m: Machine, g: int, t: float) -> bool:
     rewind(m, worst)
     go_again(m, worst, t)
     m.task[worst].wait_cls = RESTART
+    kick(m, g, t)  # who waits for a vCPU may have the victim's
     return True

@@ -15,6 +15,7 @@ from itertools import chain, pairwise
 import numpy as np
 
 from memsim import spec
+from memsim.build import watermarks
 from scenarios import datasets, fitting, rows, traces
 from scenarios.build import ACCESS_BYTES, Built
 from scenarios.fitting import Fit, Span
@@ -181,7 +182,9 @@ def _guest(
     kernel = max(1, round(KERNEL_SHARE * pages))
     room = pages - kernel
     cold = np.maximum(granted - hot - KERNEL_SHARE, 0.0)
-    anonymous = np.clip((hot + cold * anon_share) * pages, 1, room)
+    # The machine ran: its own kernel kept its watermarks free, and a page of cache.
+    most = max(1, room - watermarks(pages, page / ACCESS_BYTES)[2] - 1)
+    anonymous = np.clip((hot + cold * anon_share) * pages, 1, most)
     hot_pages = np.clip(hot * pages, 1, anonymous)
     cached = np.clip(cold * (1 - anon_share) * pages, 1, room)
     start_s = (levels.start - phase) * row_s

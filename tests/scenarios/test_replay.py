@@ -14,6 +14,7 @@ from memsim import spec
 from scenarios import datasets, traces
 from scenarios.curves import value_at
 from scenarios.draw import draw
+from scenarios.hosts import SimulatedHosts
 from scenarios.quantities import GIB
 from scenarios.replay import machines_of_host, steps
 from scenarios.schema import Replay, Scenario
@@ -23,17 +24,19 @@ MIB = 2**20
 END_S = 4200.0
 
 
-def write_machines(path: Path, machines: int = 6, steps: int = 200) -> None:
-    """Machines of 16 GiB: 60 % granted, 10 % hot; the last one is off in the middle."""
+def write_machines(
+    path: Path, machines: int = 6, steps: int = 200, granted_share: float = 0.6, hot: float = 0.1
+) -> None:
+    """Machines of 16 GiB, so much of it granted and hot; the last one is off in the middle."""
     rows = machines * steps
-    granted = np.full((machines, steps), 0.6 * 16 * GIB, np.float32)
+    granted = np.full((machines, steps), granted_share * 16 * GIB, np.float32)
     granted[-1, steps // 2 : steps // 2 + 10] = 0
     columns = {
         "vm_id": np.repeat(np.arange(1, machines + 1, dtype=np.int32), steps),
         "time_s": np.tile(np.arange(steps, dtype=np.int32) * 300, machines),
         "nominal_bytes": np.full(rows, 16 * GIB),
         "granted_bytes": granted.ravel(),
-        "active_bytes": np.full(rows, 0.1 * 16 * GIB, np.float32),
+        "active_bytes": np.full(rows, hot * 16 * GIB, np.float32),
         "cpu_percent": np.zeros(rows, np.float32),
         "disk_read_bytes_per_s": np.full(rows, 1e5, np.float32),
         "disk_write_bytes_per_s": np.zeros(rows, np.float32),
@@ -59,6 +62,20 @@ def test_memory_is_as_in_the_trace(tmp_path: Path) -> None:
         assert share.min() >= 0.4 and share.max() <= 0.9
         rate = machine.built.curves[3].value
         assert rate == pytest.approx(hot / 2.0)
+
+
+@pytest.mark.parametrize("page", ["256KiB", "1MiB"])
+def test_a_machine_that_used_all_it_had_is_not_killed_for_it(tmp_path: Path, page: str) -> None:
+    write_machines(tmp_path / "t.parquet", machines=4, granted_share=1.0, hot=0.97)
+    source = ["replay.source=folder", f'replay.folder="{tmp_path}"', "replay.guests=[4, 4]"]
+    ample = ["randomise.overcommit=[0.5, 0.5]", f"host.page={page}", "replay.anon=[1.0, 1.0]"]
+    scenario = scenarios.load("replay", source + ample)
+    hosts = SimulatedHosts(scenario, 1, 1)
+    hosts.reset([0], [(0, 0)])
+    hosts.advance(np.array([900.0]))
+    guest = hosts.truth().guest[0]
+    assert (guest["anon_pages"] > 0.85 * guest["pages"]).any()
+    assert not guest["oom_kills"].any()
 
 
 def test_a_machine_that_is_off_is_stopped_and_started(tmp_path: Path) -> None:

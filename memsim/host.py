@@ -10,6 +10,7 @@ from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, lru_of
 from memsim.machine import Machine
 from memsim.state import (
+    BALLOON,
     CACHED,
     H_DIRTY,
     H_EVER,
@@ -235,14 +236,17 @@ def fault(m: Machine, p: int, scattered: bool, t: float) -> tuple[int, float, in
 
 @kernel
 def finish_read(m: Machine, r: int) -> None:
-    """Put the pages of a finished swap read into the swap cache."""
+    """Put the pages of a finished swap read into the swap cache, but for those in a balloon."""
     p = m.request[r].head
     while p != NOBODY:
         pg = m.page[p]
         following = pg.hnext
         pg.hstate = CACHED
         pg.hflags = np.uint8(H_EVER)
-        host_push(m, lru_of(m, pg.guest), 0, p)
+        if pg.gstate == BALLOON:
+            drop_page(m, p)
+        else:
+            host_push(m, lru_of(m, pg.guest), 0, p)
         p = following
 
 
@@ -308,7 +312,11 @@ def finish_write(m: Machine, r: int) -> int:
 
 @kernel
 def drop_page(m: Machine, p: int) -> None:
-    """Take frame and slot of a page whose content nobody needs, without any I/O."""
+    """Take frame and slot of a page whose content nobody needs, without any I/O.
+
+    What is being read or is in a reclaimer's hands stays until that is over: then `finish_read`
+    and `reclaim` drop it, if it is in the balloon still.
+    """
     pg = m.page[p]
     gs = m.guest[pg.guest]
     state = pg.hstate

@@ -99,6 +99,10 @@ def _check_backing(gs: np.record, pages: np.ndarray, where: str) -> None:
     used &= (pages["gflags"] & (state.G_FILL | state.G_HINT | state.G_IO | state.G_VOID)) == 0
     lost = used & (pages["hstate"] == state.UNBACKED)
     _need(not lost.any(), where, f"{int(lost.sum())} used pages lost their content")
+    # What is in the balloon takes nothing from the host, unless the host still holds it itself.
+    held = (pages["hflags"] & state.H_ISOLATED != 0) | (pages["hstate"] == state.READING)
+    kept = (pages["gstate"] == state.BALLOON) & (pages["hstate"] != state.UNBACKED) & ~held
+    _need(not kept.any(), where, f"{int(kept.sum())} pages in the balloon are backed")
 
 
 def _check_host(m: Machine, where: str) -> None:

@@ -11,12 +11,13 @@ steps, each at a time of its own, so that guests may allocate and touch in betwe
 import numpy as np
 
 from memsim.hinting import checks, is_free
-from memsim.host import give_frame, group_of, leave_swap, write_out
+from memsim.host import drop_page, give_frame, group_of, leave_swap, write_out
 from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, host_row, inactive_is_low, lru_of
 from memsim.machine import Machine
 from memsim.params import DEF_PRIORITY
 from memsim.state import (
+    BALLOON,
     CACHED,
     H_DIRTY,
     H_EVER,
@@ -173,7 +174,10 @@ def unmap(m: Machine, e: int) -> float:
 def _put_back(m: Machine, p: int) -> None:
     pg = m.page[p]
     pg.hflags &= np.uint8(255 - H_ISOLATED - H_UNMAPPED)
-    host_push(m, lru_of(m, pg.guest), 1, p)
+    if pg.gstate == BALLOON:
+        drop_page(m, p)
+    else:
+        host_push(m, lru_of(m, pg.guest), 1, p)
 
 
 @kernel
@@ -190,7 +194,10 @@ def settle(m: Machine, e: int, t: float) -> float:
         pg = m.page[p]
         g = pg.guest
         pg.hflags &= np.uint8(255 - H_ISOLATED - H_UNMAPPED)
-        if is_free(m, p):
+        if pg.gstate == BALLOON:
+            drop_page(m, p)
+            cpu.freed += 1
+        elif is_free(m, p):
             leave_swap(m, p)
             pg.hstate = UNBACKED
             pg.hflags = np.uint8(H_EVER)

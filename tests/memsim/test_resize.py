@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from memsim import params
+from memsim import params, state
 from memsim.account import FRESH_FAULT
 from memsim.fleet import Fleet
-from memsim.spec import Hinting, Resize, Start
+from memsim.spec import Act, Cgroup, Entry, Hinting, Resize, Start
 from tests.memsim.hosts import (
+    SLOW,
+    SSD,
     allocate,
     anon,
     compute,
@@ -15,6 +17,7 @@ from tests.memsim.hosts import (
     free,
     guest,
     host,
+    machine,
     read,
     run,
     sleep,
@@ -190,3 +193,33 @@ def test_ballooned_memory_needs_no_io_when_the_host_had_swapped_it() -> None:
     assert seen["balloon_pages"] == 524
     assert seen["host_swapped_pages"] == 500
     assert fleet.host[0]["swap_in_pages"] == 0
+
+
+def test_the_balloon_gives_up_what_the_host_was_just_reading() -> None:
+    # One touch reads a window of pages, seven of which are free, and goes to the balloon.
+    script = task(sleep(0.5), allocate(0), sleep(9.0))
+    one = guest(script, regions=[anon(1)], start=Start.RECLAIMED, vcpus=2)
+    fleet = run(host(one, devices=(SLOW, SSD), readahead_bytes=1 << 15), 0.505)
+    assert (machine(fleet).page["hstate"] == state.READING).sum() == 8
+    targets(fleet, 100)
+    fleet.advance(np.array([0.508]))
+    fleet.check()
+    page = machine(fleet).page
+    assert (page["gstate"][page["hstate"] == state.READING] == state.BALLOON).any()
+    fleet.advance(np.array([0.6]))
+    fleet.check()
+    assert fleet.guest[0, 0]["resident_pages"] + fleet.guest[0, 0]["host_swapped_pages"] == 100
+
+
+def test_the_balloon_gives_up_what_the_host_was_just_reclaiming() -> None:
+    one = guest(task(sleep(9.0)), start=Start.RESIDENT, cgroup=0)
+    limit = Entry(Act.CGROUP_MAX, at_s=0.5, index=0, value=1000)
+    fleet = run(host(one, cgroups=(Cgroup(),), timeline=(limit,)), 0.50005)
+    assert (machine(fleet).page["hflags"] & state.H_ISOLATED).any()
+    targets(fleet, 100)
+    fleet.check()
+    page = machine(fleet).page
+    assert (page["gstate"][page["hflags"] & state.H_ISOLATED != 0] == state.BALLOON).any()
+    fleet.advance(np.array([0.6]))
+    fleet.check()
+    assert fleet.guest[0, 0]["resident_pages"] + fleet.guest[0, 0]["host_swapped_pages"] == 100

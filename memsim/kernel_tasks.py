@@ -5,7 +5,7 @@ from memsim.guest import available
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.params import CONGESTION_S, SCAN_ROUNDS, STATS_S
-from memsim.resize import balloon_step, taken
+from memsim.resize import resize_step, taken
 from memsim.shrink import shrink
 from memsim.state import BALLOONER
 from memsim.state import KSWAPD as KSWAPD_TASK
@@ -65,7 +65,7 @@ def kernel_step(m: Machine, k: int, t: float) -> tuple[float, float, int]:
         cost, again = _kswapd(m, k, t)
         return cost, again, KSWAPD
     if tk.kind == BALLOONER:
-        cost, again = balloon_step(m, g, t)
+        cost, again = resize_step(m, g, t)
         return cost, again, BALLOON
     gs = m.guest[g]
     if gs.stats_period_s <= 0.0:

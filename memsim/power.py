@@ -87,7 +87,7 @@ def _empty_memory(m: Machine, g: int) -> None:
     gs.anon_pages = gs.file_pages = gs.dirty_pages = gs.writeback_pages = 0
     gs.kernel_pages = gs.balloon_pages = gs.swap_used_pages = 0
     gs.gslot_next = 0
-    gs.target_pages = NOBODY
+    gs.target_pages = gs.goal_pages = NOBODY
     gs.wm_target_low, gs.wm_target_high = gs.wm_low, gs.wm_high
     for k in range(gs.task0, gs.task0 + gs.tasks + 3):
         m.task[k].fails = m.task[k].rounds = 0

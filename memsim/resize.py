@@ -11,7 +11,7 @@ from math import ceil
 import numpy as np
 
 from memsim.cpu import wake
-from memsim.guest import give_page, pop_page, wake_kswapd
+from memsim.guest import give_page, kswapd_of, pop_page, wake_kswapd
 from memsim.host import drop_page
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_row
@@ -42,7 +42,7 @@ def ballooner(m: Machine, g: int) -> int:
 @kernel
 def _raise_watermarks(m: Machine, g: int) -> None:
     gs = m.guest[g]
-    extra = gs.pages - gs.target_pages
+    extra = gs.pages - gs.goal_pages
     managed = gs.pages - gs.kernel_size
     if gs.resize == FREE_TARGET_2011:
         gs.wm_target_low = gs.wm_low + extra
@@ -52,6 +52,19 @@ def _raise_watermarks(m: Machine, g: int) -> None:
     distance = managed * factor // 10000
     gs.wm_target_low = max(gs.wm_low, gs.wm_min + distance)
     gs.wm_target_high = max(gs.wm_high, gs.wm_min + 2 * distance)
+
+
+@kernel
+def _act(m: Machine, g: int, t: float) -> None:
+    # Take the target up.  The balloon then works for it; watermarks are raised at once.
+    gs = m.guest[g]
+    gs.goal_pages = gs.target_pages
+    if gs.resize == BALLOONS:
+        return
+    gs.hypercalls += 1
+    _raise_watermarks(m, g)
+    if gs.free_pages < gs.wm_target_high:
+        wake_kswapd(m, g, t)
 
 
 @kernel
@@ -67,25 +80,38 @@ def set_target(m: Machine, g: int, pages: int, t: float) -> None:
     gs.resize_at = t + gs.resize_delay_s
     if gs.stuck:
         return
-    if gs.resize == BALLOONS:
-        k = ballooner(m, g)
-        if m.task[k].state == TIMER:
-            m.task[k].clock = t
-            wake(m, k, t)
+    if gs.resize != BALLOONS and gs.resize_delay_s <= 0.0:
+        _act(m, g, t)
         return
-    gs.hypercalls += 1
-    _raise_watermarks(m, g)
-    if gs.free_pages < gs.wm_target_high:
-        wake_kswapd(m, g, t)
+    k = ballooner(m, g)
+    if m.task[k].state == TIMER:
+        m.task[k].clock = t
+        wake(m, k, t)
 
 
 @kernel
 def taken(m: Machine, g: int) -> int:
     """Pages that resizing keeps from the guest's use."""
     gs = m.guest[g]
-    if gs.resize == BALLOONS or gs.target_pages == NOBODY:
+    if gs.resize == BALLOONS or gs.goal_pages == NOBODY:
         return gs.balloon_pages
-    return min(gs.pages - gs.target_pages, max(0, gs.free_pages - gs.wm_high))
+    return min(gs.pages - gs.goal_pages, max(0, gs.free_pages - gs.wm_high))
+
+
+@kernel
+def reached(m: Machine, g: int) -> bool:
+    """Tell whether a guest has the size that it was asked to have, as near as its way allows.
+
+    A free-memory target is soft: kswapd fills up to the raised high watermark, which the scale
+    factor may leave below what was asked for, and rests until free memory is below the low one.
+    """
+    gs = m.guest[g]
+    if gs.goal_pages != gs.target_pages or gs.target_pages == NOBODY:
+        return gs.target_pages == NOBODY
+    if gs.resize == BALLOONS:
+        return gs.balloon_pages == gs.pages - gs.goal_pages
+    rests = m.task[kswapd_of(m, g)].state == TIMER
+    return gs.free_pages >= (gs.wm_target_low if rests else gs.wm_target_high)
 
 
 @kernel
@@ -143,8 +169,8 @@ def deflate_on_oom(m: Machine, g: int) -> bool:
 
 
 @kernel
-def balloon_step(m: Machine, g: int, t: float) -> tuple[float, float]:
-    """Do the next batch of the balloon's work.
+def resize_step(m: Machine, g: int, t: float) -> tuple[float, float]:
+    """Take a new target up when its delay is over, or do the next batch of the balloon's work.
 
     Returns:
         (CPU seconds, time to look again): the second is 0 for at once, negative for never.
@@ -155,7 +181,11 @@ def balloon_step(m: Machine, g: int, t: float) -> tuple[float, float]:
         return 0.0, -1.0
     if t < gs.resize_at:
         return 0.0, gs.resize_at
-    change = gs.pages - gs.target_pages - gs.balloon_pages
+    if gs.goal_pages != gs.target_pages:
+        _act(m, g, t)
+    if gs.resize != BALLOONS:
+        return 0.0, -1.0
+    change = gs.pages - gs.goal_pages - gs.balloon_pages
     if change == 0:
         return 0.0, -1.0
     n = min(abs(change), batch_pages(m))

@@ -204,7 +204,7 @@ class Act(IntEnum):
     CGROUP_MAX = 2  # cgroup, value [pages], -1 none
     CORES = 3  # value
     TARGET = 4  # guest, value [pages]
-    WAIT_TARGET = 5  # guest: later entries wait until its size is its target
+    WAIT_TARGET = 5  # guest: later entries wait until it is as near its target as it gets
     WAIT_EVENT = 6  # guest, event: later entries wait until it has been signalled `value` times
     MARK = 7  # value: number of the mark; all counters are copied
 

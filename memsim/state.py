@@ -190,7 +190,8 @@ guest_dtype = np.dtype(
         ("guest_id", "i8"),
         ("pages", "i8"),  # maximum size
         ("min_pages", "i8"),
-        ("target_pages", "i8"),
+        ("target_pages", "i8"),  # what it was asked to be
+        ("goal_pages", "i8"),  # the target that it acts on: after its delay, never if stuck
         ("taken_pages", "i8"),
         ("balloon_pages", "i8"),
         ("free_pages", "i8"),

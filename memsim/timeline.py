@@ -6,7 +6,7 @@ from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, host_row
 from memsim.machine import Machine
 from memsim.power import boot, stop_guest
-from memsim.resize import set_target, taken
+from memsim.resize import reached, set_target
 from memsim.state import NOBODY
 
 START_GUEST, STOP_GUEST, CGROUP_MAX, CORES, TARGET, WAIT_TARGET, WAIT_EVENT, MARK = range(8)
@@ -43,16 +43,10 @@ def set_limit(m: Machine, c: int, pages: int, t: float) -> None:
 
 
 @kernel
-def _reached(m: Machine, g: int) -> bool:
-    gs = m.guest[g]
-    return gs.target_pages == NOBODY or taken(m, g) == gs.pages - gs.target_pages
-
-
-@kernel
 def _holds_up(m: Machine, i: int) -> bool:
     en = m.entry[i]
     if en.act == WAIT_TARGET:
-        return not _reached(m, en.guest)
+        return not reached(m, en.guest)
     if en.act == WAIT_EVENT:
         return m.signal[m.guest[en.guest].event0 + en.index].count < en.value
     return False

@@ -182,6 +182,56 @@ def test_slow_and_stuck_guests() -> None:
     assert fleet.guest[0]["target_pages"].tolist() == [512, 512, -1]
 
 
+@pytest.mark.parametrize("resize", [Resize.FREE_TARGET, Resize.FREE_TARGET_2011])
+def test_slow_and_stuck_guests_of_a_free_target(resize: Resize) -> None:
+    slow = guest(task(sleep(9.0)), resize_delay_s=2.0, guest_id=1, resize=resize)
+    stuck = guest(task(sleep(9.0)), stuck=True, guest_id=2, resize=resize)
+    fleet = run(host(slow, stuck), 1.0)
+    targets(fleet, 900, 900)
+    for until_s, size in ((1.01, 1024), (2.9, 1024), (3.1, 900)):
+        fleet.advance(np.array([until_s]))
+        fleet.check()
+        seen = fleet.guest[0]
+        assert seen["taken_pages"].tolist() == [1024 - size, 0]
+        assert (seen["wm_target_high"] > seen["wm_high"]).tolist() == [size < 1024, False]
+    assert seen["target_pages"].tolist() == [900, 900]
+    assert seen["hypercalls"].tolist() == [1, 0]
+
+
+def waiting(resize: Resize, target: int, anonymous: int = 0) -> tuple[Fleet, bool]:
+    """A guest with its memory in use, asked for a size, and whether the wait for it ended."""
+    script = task(allocate(1), read(0, count=3800, pattern=2), sleep(99.0))
+    one = guest(script, pages=4096, regions=[file(3900), anon(anonymous + 1)], resize=resize)
+    asked = (
+        Entry(Act.TARGET, at_s=2.0, guest=0, value=target),
+        Entry(Act.WAIT_TARGET, guest=0),
+        Entry(Act.MARK, value=1),
+    )
+    fleet = run(host(one, timeline=asked), 1.9, 60.0)
+    return fleet, int(fleet.host[0]["marks"]) == 1
+
+
+@pytest.mark.parametrize("target", [4096, 4090, 3700, 3300, 100])
+@pytest.mark.parametrize("resize", [Resize.FREE_TARGET, Resize.FREE_TARGET_2011])
+def test_the_wait_for_a_soft_target_ends_where_its_watermarks_lead(
+    resize: Resize, target: int
+) -> None:
+    fleet, ended = waiting(resize, target)
+    seen = fleet.guest[0, 0]
+    within_reach = seen["wm_target_high"] <= seen["free_pages"] + seen["file_pages"]
+    assert ended == within_reach
+    if ended:
+        wanted = min(4096 - target, int(seen["wm_target_high"] - seen["wm_high"]))
+        assert seen["taken_pages"] >= wanted - 1
+
+
+def test_the_wait_for_a_soft_target_goes_on_while_nothing_can_be_freed() -> None:
+    fleet, ended = waiting(Resize.FREE_TARGET, 3300, anonymous=3800)
+    seen = fleet.guest[0, 0]
+    assert seen["free_pages"] < seen["wm_target_low"]
+    assert not ended
+
+
 def test_ballooned_memory_needs_no_io_when_the_host_had_swapped_it() -> None:
     idle = guest(task(sleep(99.0)), start=Start.RECLAIMED)
     fleet = run(host(idle), 0.5)

@@ -72,14 +72,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     # A core that waits for the other one must not spin: the simulator or another program needs it.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from agents.baselines import UnknownPolicy
     from agents.learned.archive import ArchiveError
     from agents.learned.checkpoint import CheckpointError
     from agents.learned.course import make_course
+    from agents.learned.export import ExportError
     from agents.learned.folder import FolderError, RunFolder
     from agents.learned.run import train
     from agents.learned.settings import TrainConfig
     from configs.loading import ConfigError, load
+    from contract.host import HostError
+    from scenarios.traces import TraceError
 
+    problems = (
+        ConfigError,
+        UnknownPolicy,
+        TraceError,
+        HostError,
+        FolderError,
+        ArchiveError,
+        CheckpointError,
+        ExportError,
+    )
     signal.signal(signal.SIGTERM, _interrupt)
     folder = options.resume
     try:
@@ -93,8 +107,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             config = load(TrainConfig, source, [*options.overrides, *named])
             folder = options.runs / config.name
         train(config, folder, make_course, lambda line: print(line, flush=True))
-    except (ConfigError, FolderError, ArchiveError, CheckpointError) as error:
+    except problems as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error.filename or folder}: {error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough

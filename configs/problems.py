@@ -29,7 +29,7 @@ def describe(error: ValidationError, model: type[BaseModel], data: object) -> di
     expected: dict[str, list[str]] = {}
     values: dict[str, str] = {}
     for detail in error.errors(include_url=False):
-        path = ".".join(str(step) for step in _place(detail, data)) or "(top level)"
+        path = ".".join(str(step) for step in _place(detail, model, data)) or "(top level)"
         wording = _expectation(detail, model)
         if wording not in expected.setdefault(path, []):
             expected[path].append(wording)
@@ -43,12 +43,17 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
 
 
-def _place(detail: ErrorDetails, data: object) -> Iterator[int | str]:
-    """The steps of an error's location that exist in the data, without pydantic's union tags."""
+def _place(detail: ErrorDetails, model: type[BaseModel], data: object) -> Iterator[int | str]:
+    """The steps of an error's location, without pydantic's union tags.
+
+    They exist in the data; the last one may be a field that is missing or has its default.
+    """
     steps = detail["loc"]
     for number, step in enumerate(steps):
         last = number == len(steps) - 1
-        if isinstance(data, Mapping) and (step in data or (last and detail["type"] == "missing")):
+        if isinstance(data, Mapping) and (
+            step in data or (last and step in _fields_at(model, steps[:-1]))
+        ):
             data = data.get(step)
             yield step
         elif isinstance(data, Sequence) and isinstance(step, int) and step < len(data):

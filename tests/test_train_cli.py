@@ -1,5 +1,6 @@
 """`train.py` end to end on the smallest scenario, as users and schedulers treat it."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -13,12 +14,15 @@ import pytest
 import torch
 
 import train
+from agents.baselines import UnknownPolicy
 from agents.learned.archive import read
+from agents.learned.export import ExportError
 from agents.onnx_policy import OnnxPolicy
 from contract.guard import GuardConfig
 from contract.loop import Loop
 from scenarios import load
 from scenarios.hosts import SimulatedHosts
+from scenarios.traces import TraceError
 
 ROOT = Path(__file__).parent.parent
 HOSTS, ROLLOUT, ITERATIONS = 2, 16, 4
@@ -162,6 +166,10 @@ def test_a_damaged_checkpoint_is_a_clear_error(
         ("ppo.epohs=2", "ppo.epohs"),
         ("environment.scenarios=[nowhere]", "nowhere"),
         ("environment.decoding.mode=correction", "mode correction needs one"),
+        ("environment.decoding={mode: correction, rule: slides}", "tiny.yaml: clone: got {"),
+        ("environment.decoding={mode: correction, rule: nope}", ".decoding.rule: got 'nope'; "),
+        ("clone.baseline=nope", "tiny.yaml: clone.baseline: got 'nope'; policy 'nope': expected"),
+        ("environment.reward={progress: 0, tail: 0, resize: 0}", "environment.reward: got "),
         ("ppo.gamma=1.0", "ppo.gamma"),
         ("name=../elsewhere", "name"),
     ],
@@ -173,6 +181,64 @@ def test_a_bad_configuration_is_a_clear_error(
     said = capsys.readouterr().err
     assert expected in said
     assert "Traceback" not in said
+    assert not (tmp_path / "tiny/config.yaml").exists() or "nowhere" in option
+
+
+def test_no_clone_in_mode_correction_even_by_default(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "plain.yaml"
+    path.write_text("name: x\nenvironment: {decoding: {mode: correction, rule: slides}}\n")
+    assert train.main([str(path), "--runs", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "plain.yaml: clone: got CloneSettings(" in said
+    assert "expected null with environment.decoding.mode correction" in said
+
+
+def test_a_disk_that_refuses_is_a_clear_error(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert train.main([str(config), "--runs", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err == f"{tmp_path}/file/tiny: Not a directory\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ExportError("torch and onnxruntime differ"),
+        TraceError("1.csv: line 3: expected a number"),
+        UnknownPolicy("policy 'nope': expected another"),
+        OSError(errno.ENOSPC, "No space left on device"),
+    ],
+)
+def test_what_goes_wrong_later_is_a_sentence(
+    config: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("agents.learned.run.train", fail)
+    assert train.main([str(config), "--runs", str(tmp_path)]) == 2
+    expected = f"{tmp_path / 'tiny'}: {error.strerror}" if isinstance(error, OSError) else error
+    assert capsys.readouterr().err == f"{expected}\n"
+
+
+@pytest.mark.parametrize("name", ["digest", "episodes.parquet"])
+def test_an_evaluation_is_not_overwritten(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("name: tiny\n")
+    (folder / name).write_text("x")
+    assert train.main([str(config), "--runs", str(tmp_path)]) == 2
+    assert f"tiny: holds {name} of an evaluation; choose another" in capsys.readouterr().err
+    assert (folder / "config.yaml").read_text() == "name: tiny\n"
 
 
 def test_resume_needs_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

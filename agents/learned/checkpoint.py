@@ -153,7 +153,10 @@ def restore(algorithm: GuestPPO, archive: Archive, origin: Path) -> Progress:
     _restore_optimiser(algorithm, _under("optimiser", arrays))
     algorithm.num_timesteps, algorithm._n_updates = facts["steps"], facts["updates"]
     algorithm._last_obs, algorithm._last_episode_starts = observation, arrays["episode_starts"]
-    _snapshots(algorithm.env).restore(_under("environment", arrays))
+    try:
+        _snapshots(algorithm.env).restore(_under("environment", arrays))
+    except ValueError as error:
+        raise CheckpointError(f"{origin}: the hosts do not fit: {error}") from error
     randomness.restore(_under("random", arrays), facts["random"])
     standing = facts["progress"]
     report = standing["clone"] and CloneReport(*standing["clone"])

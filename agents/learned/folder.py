@@ -42,6 +42,7 @@ PACKAGES = (
     "stable-baselines3",
     "torch",
 )
+OF_EVALUATION = ("digest", "episodes.parquet")
 MISSING = "(missing)"
 
 
@@ -132,6 +133,11 @@ class RunFolder:
         Raises:
             FolderError: it is another configuration's, or holds something else.
         """
+        taken = [name for name in OF_EVALUATION if (self.path / name).exists()]
+        if taken:
+            raise FolderError(
+                f"{self.path}: holds {taken[0]} of an evaluation; choose another --name or --runs"
+            )
         begun = any((self.path / CHECKPOINTS).glob("*.npz"))
         if self.exists and (begun or self.finished):
             self._refuse_another(config)

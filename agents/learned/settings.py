@@ -2,12 +2,29 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from agents.baselines import load_policy
 from configs.loading import Bytes, Config, Seconds
 from contract.arrays import MIB
 from contract.decode import Decoding, Mode
+from envs.reward import Weights
 
+
+def _known(name: str) -> str:
+    load_policy(name)
+    return name
+
+
+Rule = Annotated[str, AfterValidator(_known)]  # a baseline, or my_module:MyPolicy
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -51,7 +68,7 @@ class PpoSettings(Config):
 class CloneSettings(Config):
     """A start from a rule."""
 
-    baseline: str = "slides"  # name of a baseline
+    baseline: Rule = "slides"
     steps: PositiveInt = 20_000  # environment steps, all hosts and rounds together
     rounds: PositiveInt = 2  # in the first the rule drives, in the others the clone
     epochs: PositiveInt = 10  # passes over all lessons so far, a round
@@ -66,7 +83,7 @@ class DecodingSettings(Config):
     target_quantum_bytes: Bytes = MIB
     change_share: PositiveFloat = 0.10  # mode change: of the largest size, added by action 1
     correction_share: PositiveFloat = 0.25  # mode correction: added to the rule's target
-    rule: str = ""  # mode correction: the baseline that is corrected
+    rule: Rule | Literal[""] = ""  # mode correction: what is corrected
 
     def build(self) -> Decoding:
         """As the contract has it.
@@ -89,6 +106,11 @@ class RewardSettings(Config):
     tail: Annotated[float, Field(ge=0.0)] = 0.5
     oom: Annotated[float, Field(ge=1.0)] = 1.0
     resize: Annotated[float, Field(ge=0.0)] = 0.1
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        Weights.named(self.model_dump())
+        return self
 
 
 class EnvironmentSettings(Config):
@@ -125,6 +147,19 @@ class TrainConfig(Config):
     ppo: PpoSettings = PpoSettings()
     clone: CloneSettings | None = CloneSettings()  # null: learn from nothing
     checkpoints: CheckpointSettings = CheckpointSettings()
+
+    @field_validator("clone")
+    @classmethod
+    def _starts_from_one_rule(
+        cls, clone: CloneSettings | None, info: ValidationInfo
+    ) -> CloneSettings | None:
+        environment = info.data.get("environment")  # None if it has problems of its own
+        if clone and environment and environment.decoding.mode == "correction":
+            raise ValueError(
+                "expected null with environment.decoding.mode correction, where the rule acts from "
+                "the start"
+            )
+        return clone
 
     @property
     def iterations(self) -> int:

@@ -122,6 +122,18 @@ def test_weights_of_another_network_are_refused() -> None:
         restore(run, Archive(archive.arrays, archive.facts | {"format": 0}), Path("a.npz"))
 
 
+def test_other_hosts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run()
+    run.learn(ITERATION)
+
+    def refuse(hosts: ToyHosts, arrays: dict[str, np.ndarray]) -> None:
+        raise ValueError("restore: host 0 has another scenario than was copied")
+
+    monkeypatch.setattr(ToyHosts, "restore", refuse)
+    with pytest.raises(CheckpointError, match=r"a\.npz: the hosts do not fit: .* another scenario"):
+        restore(make_run(), capture(run, Progress()), Path("a.npz"))
+
+
 def test_nothing_to_capture_before_the_first_observation() -> None:
     with pytest.raises(CheckpointError, match="has not begun"):
         capture(make_run(), Progress())

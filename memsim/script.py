@@ -4,7 +4,7 @@ import numpy as np
 
 from memsim.account import IDLE
 from memsim.cpu import make_runnable, sleep_until, stop_vcpu
-from memsim.guest import drop_file, unmap_page
+from memsim.guest import drop_caches, unmap_page
 from memsim.hinting import BITMAP
 from memsim.jit import kernel
 from memsim.machine import Machine
@@ -13,7 +13,6 @@ from memsim.state import (
     DONE,
     FREE_VCPU,
     G_BACK,
-    G_DIRTY,
     G_FILL,
     G_HINT,
     G_IO,
@@ -66,18 +65,6 @@ def _hint_free(m: Machine, k: int, ph: np.record) -> tuple[int, float]:
             m.page[p].gflags |= np.uint8(G_HINT)
     tk.phase_n += n
     return GO_ON if tk.phase_n >= rg.pages else BURN, n * m.host[0].c_free
-
-
-@kernel
-def _drop_caches(m: Machine, g: int) -> float:
-    gs = m.guest[g]
-    n = 0
-    for p in range(gs.page0, gs.page0 + gs.pages):
-        pg = m.page[p]
-        if pg.gstate == 2 and not pg.gflags & (G_IO | G_BACK | G_DIRTY | G_FILL):
-            drop_file(m, g, p)
-            n += 1
-    return n * m.host[0].c_greclaim
 
 
 @kernel
@@ -164,7 +151,7 @@ def operate(m: Machine, e: int, k: int, t: float) -> tuple[int, float]:
     elif op == HINT_FREE:
         what, cost = _hint_free(m, k, ph)
     elif op == DROP_CACHES:
-        cost = _drop_caches(m, tk.guest)
+        cost = drop_caches(m, tk.guest) * m.host[0].c_greclaim
     elif op == SIGNAL:
         _signal(m, k, ph.event, t)
     elif op == WAIT:

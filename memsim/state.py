@@ -11,7 +11,7 @@ NOBODY = -1  # no page, task, request or slot; test before use as an index
 
 # vpage.page: where a virtual page is, if not a page index
 NEVER = -1  # nothing there yet
-EVICTED = -2  # a file page that was cached before; `age` is its shadow entry
+EVICTED = -2  # a file page that reclaim took from the cache; `age` is its shadow entry
 WANTED = 1  # vpage.age: PG_reclaim, see vpage_dtype
 SWAPPED_BASE = -16  # guest swap: slot = SWAPPED_BASE - value
 

@@ -1,0 +1,37 @@
+"""What the guest reads again, and in whose name."""
+
+import pytest
+
+from memsim.fleet import Fleet
+from memsim.spec import Op, Pattern, Phase
+from tests.memsim.hosts import file, guest, host, read, run, seconds, task
+
+DROP = Phase(Op.DROP_CACHES)
+
+
+def in_order(pages: int) -> Phase:
+    """Read a file's first pages."""
+    return read(0, count=pages, pattern=Pattern.SEQUENTIAL)
+
+
+def reading(*script: Phase) -> Fleet:
+    """A guest of 1024 pages that reads a file of 1500."""
+    return run(host(guest(task(*script), pages=1024, regions=[file(1500)])), 3.0)
+
+
+def test_what_the_script_dropped_is_read_as_if_for_the_first_time() -> None:
+    once = reading(in_order(800))
+    twice = reading(in_order(800), DROP, in_order(800))
+    assert twice.guest[0, 0]["disk_read"] == 2 * once.guest[0, 0]["disk_read"]
+    assert twice.guest[0, 0]["refaults"] == 0
+    assert "refault" not in seconds(twice)
+    assert seconds(twice)["nominal"] == pytest.approx(2 * seconds(once)["nominal"], rel=0.05)
+
+
+def test_what_reclaim_evicted_is_a_refault_until_the_caches_are_dropped() -> None:
+    again = reading(in_order(1500), in_order(1500))
+    assert again.guest[0, 0]["refaults"] == 1500
+    assert seconds(again)["refault"] > 0.0
+    dropped = reading(in_order(1500), DROP, in_order(500))
+    assert dropped.guest[0, 0]["refaults"] == 0
+    assert "refault" not in seconds(dropped)

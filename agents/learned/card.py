@@ -13,7 +13,6 @@ class Story(NamedTuple):
     """What happened in training."""
 
     steps: int  # environment steps learned from
-    exported_iteration: int
     progress: Progress
 
 
@@ -32,10 +31,10 @@ def _scores(progress: Progress) -> str:
     if not progress.recent:
         return "No iteration was made."
     last = sum(progress.recent) / len(progress.recent)
-    text = f"Mean progress over the last {len(progress.recent)} rollouts: {last:.4f}"
-    if progress.best_iteration:
-        text += f"; best: {progress.best_score:.4f}, at iteration {progress.best_iteration}"
-    return text + ". These are means under exploring actions on training hosts, no evaluation."
+    return (
+        f"Mean progress over the last {len(progress.recent)} rollouts: {last:.4f}. That is a mean "
+        "under exploring actions on training hosts, no evaluation."
+    )
 
 
 def card(config: TrainConfig, contract: Contract, story: Story, versions: Mapping[str, str]) -> str:
@@ -54,7 +53,7 @@ A memory resizing policy for a host of virtual machines, trained with PPO. Every
 - Hosts: {environment.hosts} at a time, scenarios {scenarios}, episodes of
   {environment.episode_steps} steps, seed {config.seed}.
 - Learning: {story.steps:,} environment steps, {config.iterations} iterations; the model is from
-  iteration {story.exported_iteration}.
+  the last one.
 - {_start(config, story.progress.clone)}
 - {_scores(story.progress)}
 - Actions: mode `{decoding.mode}`, targets in steps of {decoding.target_quantum_bytes >> 10} KiB,

@@ -21,7 +21,7 @@ from agents.learned.archive import Archive
 from agents.learned.clone import CloneReport
 from agents.learned.ppo import GuestPPO
 
-FORMAT = 1
+FORMAT = 2
 
 
 class CheckpointError(Exception):
@@ -44,8 +44,6 @@ class Progress(NamedTuple):
 
     iteration: int = 0
     recent: tuple[float, ...] = ()  # mean progress of the last rollouts
-    best_score: float = float("-inf")  # highest mean of so many rollouts
-    best_iteration: int = 0  # when that was
     clone: CloneReport | None = None  # how it started
 
 
@@ -110,7 +108,7 @@ def _restore_optimiser(algorithm: GuestPPO, arrays: Mapping[str, np.ndarray]) ->
     algorithm.policy.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def restore_weights(algorithm: GuestPPO, archive: Archive, origin: Path) -> None:
+def _restore_weights(algorithm: GuestPPO, archive: Archive, origin: Path) -> None:
     """Load the weights alone.
 
     Raises:
@@ -149,7 +147,7 @@ def restore(algorithm: GuestPPO, archive: Archive, origin: Path) -> Progress:
     expected = _observation_shapes(algorithm)
     if found != expected:
         raise CheckpointError(f"{origin}: observations {found}, this run's are {expected}")
-    restore_weights(algorithm, archive, origin)
+    _restore_weights(algorithm, archive, origin)
     _restore_optimiser(algorithm, _under("optimiser", arrays))
     algorithm.num_timesteps, algorithm._n_updates = facts["steps"], facts["updates"]
     algorithm._last_obs, algorithm._last_episode_starts = observation, arrays["episode_starts"]

@@ -4,7 +4,7 @@ runs/<name>/config.yaml     the whole configuration, as resolved
             seed            the training seed
             versions.json   of everything that the result may depend on
             contract.json   decoding, period, guard and the digest of the features
-            checkpoints/    the last few iterations and the best one
+            checkpoints/    the last few iterations
             tb/             TensorBoard logs
             model.onnx      the trained actor
             card.md         what the model is; written last, so it says that the run finished

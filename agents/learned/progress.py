@@ -36,17 +36,14 @@ from agents.learned.checkpoint import Progress, capture
 from agents.learned.ppo import GuestPPO
 from agents.learned.shelf import Shelf
 
-SCORED_ITERATIONS = 5  # the score is the mean progress of so many rollouts
+RECENT_ITERATIONS = 5  # rollouts whose mean progress the card tells
 QUIET_S = 30.0  # between lines of the bar when nobody watches a terminal
 
 
-def scored(progress: Progress, mean_progress: float) -> Progress:
+def advanced(progress: Progress, mean_progress: float) -> Progress:
     """The standing after one more iteration whose rollout made `mean_progress`."""
-    recent = (*progress.recent, mean_progress)[-SCORED_ITERATIONS:]
-    score, iteration = sum(recent) / len(recent), progress.iteration + 1
-    if len(recent) == SCORED_ITERATIONS and score > progress.best_score:
-        progress = progress._replace(best_score=score, best_iteration=iteration)
-    return progress._replace(iteration=iteration, recent=recent)
+    recent = (*progress.recent, mean_progress)[-RECENT_ITERATIONS:]
+    return progress._replace(iteration=progress.iteration + 1, recent=recent)
 
 
 def bar(label: str, total: int, done: int = 0) -> "tqdm[Any]":
@@ -89,7 +86,7 @@ class Recorder(BaseCallback):
     def _on_training_start(self) -> None:
         self.begun_s, self.begun_steps = time.perf_counter(), self.model.num_timesteps
         if self.progress.iteration == 0:
-            self.shelf.put(capture(self.model, self.progress), 0, best=False)
+            self.shelf.put(capture(self.model, self.progress), 0)
 
     def _on_rollout_start(self) -> None:
         self._iteration_over()
@@ -105,7 +102,7 @@ class Recorder(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         means = {name: total / self.steps for name, total in self.sums.items()}
-        self.progress = scored(self.progress, means.get("progress", means["reward"]))
+        self.progress = advanced(self.progress, means.get("progress", means["reward"]))
         elapsed_s = time.perf_counter() - self.begun_s
         rate = (self.model.num_timesteps - self.begun_steps) / max(elapsed_s, 1e-9)
         for name, mean in means.items():
@@ -126,6 +123,4 @@ class Recorder(BaseCallback):
             return
         self.learned = True
         self.logger.dump(self.model.num_timesteps)
-        number = self.progress.iteration
-        best = self.progress.best_iteration == number
-        self.shelf.put(capture(self.model, self.progress), number, best)
+        self.shelf.put(capture(self.model, self.progress), self.progress.iteration)

@@ -8,9 +8,8 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
 
-from agents.learned.archive import read
 from agents.learned.card import Story, card
-from agents.learned.checkpoint import Progress, restore, restore_weights
+from agents.learned.checkpoint import Progress, restore
 from agents.learned.clone import clone
 from agents.learned.export import export
 from agents.learned.folder import CARD, RunFolder, versions
@@ -139,11 +138,7 @@ def _finish(
     progress: Progress,
     config: TrainConfig,
 ) -> None:
-    """Export the model that the configuration asks for; the card comes last."""
-    iteration, best = progress.iteration, folder.shelf(config.checkpoints.keep).best
-    if config.checkpoints.export == "best" and progress.best_iteration:
-        restore_weights(algorithm, read(best), best)
-        iteration = progress.best_iteration
+    """Export the model; the card comes last."""
     export(algorithm.policy, contract, folder.path)
-    story = Story(algorithm.num_timesteps, iteration, progress)
+    story = Story(algorithm.num_timesteps, progress)
     write_atomic(folder.path / CARD, card(config, contract, story, versions()))

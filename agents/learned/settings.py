@@ -132,8 +132,7 @@ class EnvironmentSettings(Config):
 class CheckpointSettings(Config):
     """What is kept of a run; one file an iteration."""
 
-    keep: PositiveInt = 3  # last iterations, beside the best one
-    export: Literal["last", "best"] = "last"  # which iteration becomes model.onnx
+    keep: PositiveInt = 3  # last iterations
 
 
 class TrainConfig(Config):

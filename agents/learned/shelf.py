@@ -1,10 +1,12 @@
-"""Which checkpoints a run folder keeps: the last few, by iteration, and the best so far."""
+"""Which checkpoints a run folder keeps: the last few, by iteration.
+
+None is kept for having done best in training: that would be a choice by luck, on training hosts
+and under exploring actions.  Runs are chosen among by evaluating them.
+"""
 
 from pathlib import Path
 
 from agents.learned.archive import Archive, ArchiveError, read, write
-
-BEST = "best.npz"
 
 
 class Shelf:
@@ -22,16 +24,9 @@ class Shelf:
         """The file of an iteration."""
         return self.folder / f"{iteration:06d}.npz"
 
-    @property
-    def best(self) -> Path:
-        """The file of the best iteration."""
-        return self.folder / BEST
-
-    def put(self, archive: Archive, iteration: int, best: bool) -> None:
+    def put(self, archive: Archive, iteration: int) -> None:
         """Write the state after an iteration, then drop the oldest files beyond `keep`."""
         write(self.path(iteration), archive)
-        if best:
-            write(self.best, archive)
         for old in self.iterations()[: -self.keep]:
             self.path(old).unlink()
 

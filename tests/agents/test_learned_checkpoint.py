@@ -118,8 +118,8 @@ def test_weights_of_another_network_are_refused() -> None:
         restore(make_run(width=32), archive, Path("a.npz"))
     with pytest.raises(CheckpointError, match=r"a\.npz: observations .*'guests': \(8, 12\)"):
         restore(make_run(slots=6), archive, Path("a.npz"))
-    with pytest.raises(CheckpointError, match=r"a\.npz: format 0, expected 1"):
-        restore(run, Archive(archive.arrays, archive.facts | {"format": 0}), Path("a.npz"))
+    with pytest.raises(CheckpointError, match=r"a\.npz: format 1, expected 2"):
+        restore(run, Archive(archive.arrays, archive.facts | {"format": 1}), Path("a.npz"))
 
 
 def test_other_hosts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,21 +184,21 @@ def test_other_files_are_not_checkpoints(tmp_path: Path) -> None:
         read(tmp_path / "c.npz")
 
 
-def test_the_shelf_keeps_the_last_and_the_best(tmp_path: Path) -> None:
+def test_the_shelf_keeps_the_last(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path / "checkpoints", keep=2)
     assert shelf.latest() is None
     for number in range(1, 6):
-        shelf.put(small(number), number, best=number == 2)
+        shelf.put(small(number), number)
     assert shelf.iterations() == [4, 5]
     latest = shelf.latest()
     assert latest is not None and latest[1].facts["number"] == 5
-    assert read(shelf.best).facts["number"] == 2
+    assert {file.name for file in shelf.folder.iterdir()} == {"000004.npz", "000005.npz"}
 
 
 def test_a_damaged_latest_checkpoint_says_what_to_do(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, keep=3)
     for number in (1, 2):
-        shelf.put(small(number), number, best=False)
+        shelf.put(small(number), number)
     shelf.path(2).write_bytes(b"PK")
     with pytest.raises(ArchiveError, match=r"000002\.npz.*delete it to resume from 000001\.npz"):
         shelf.latest()

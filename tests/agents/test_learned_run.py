@@ -10,9 +10,11 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents.learned.archive import read
-from agents.learned.checkpoint import Progress
+from agents.learned.checkpoint import Progress, restore
+from agents.learned.export import to_onnx
 from agents.learned.folder import FolderError, RunFolder, differences
-from agents.learned.progress import scored
+from agents.learned.ppo import GuestPPO
+from agents.learned.progress import advanced
 from agents.learned.run import Course, train
 from agents.learned.settings import (
     CheckpointSettings,
@@ -183,19 +185,13 @@ def test_a_run_killed_before_its_first_checkpoint_binds_nobody(tmp_path: Path) -
     assert RunFolder(path).config().seed == 5
 
 
-def test_the_best_iteration_can_be_exported(tmp_path: Path) -> None:
-    config = make_config(iterations=6)
-    checkpoints = CheckpointSettings(keep=1, export="best")
-    train(
-        config.model_copy(update={"checkpoints": checkpoints}),
-        tmp_path / "mine",
-        toy_course,
-        lambda line: None,
-    )
-    best = read(tmp_path / "mine/checkpoints/best.npz")
-    number = best.facts["progress"]["best_iteration"]
-    assert number in (5, 6)
-    assert f"the model is from\n  iteration {number}" in (tmp_path / "mine/card.md").read_text()
+def test_the_model_is_that_of_the_last_checkpoint(finished: Path) -> None:
+    path = finished / "checkpoints/000004.npz"
+    course = toy_course(make_config())
+    run = GuestPPO(course.env, make_config().ppo, make_config().network, seed=9)
+    restore(run, read(path), path)
+    digest = course.contract.digest
+    assert to_onnx(run.policy, digest) == (finished / MODEL).read_bytes()
 
 
 def test_two_trainings_in_one_folder_are_refused(tmp_path: Path) -> None:
@@ -233,14 +229,11 @@ def test_differences_name_the_leaf() -> None:
     assert found == [("a.c", 2, 3), ("e", "(missing)", None), ("d", [1], "(missing)")]
 
 
-def test_the_score_is_the_mean_of_five_rollouts() -> None:
+def test_the_progress_of_the_last_five_rollouts_is_kept() -> None:
     progress = Progress()
     for value in (9.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0):
-        progress = scored(progress, value)
-    assert progress.iteration == 7
-    assert progress.recent == (1.0, 1.0, 1.0, 1.0, 2.0)
-    assert progress.best_score == pytest.approx(13 / 5)
-    assert progress.best_iteration == 5
+        progress = advanced(progress, value)
+    assert progress == Progress(iteration=7, recent=(1.0, 1.0, 1.0, 1.0, 2.0))
 
 
 def test_a_configuration_survives_its_file(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from configs.loading import ConfigError, dump, load, packaged, write_atomic
 from contract.host import HostError
+from contract.policy import PolicyError
 from reports import arms, folder, storage, table
 from reports.entrants import Entrant, EntrantError, entrants, labels, reference_label
 from reports.episodes import Results
@@ -48,6 +49,8 @@ PROBLEMS = (
     TraceError,
     folder.FolderError,
     HostError,
+    OSError,
+    PolicyError,
 )
 
 

@@ -14,7 +14,7 @@ from contract.arrays import Bools, Floats, Ints
 from contract.decision import Decision, hold, only, spread
 from contract.guard import GuardConfig, GuardState
 from contract.host import Host
-from contract.policy import Policy
+from contract.policy import Policy, PolicyError
 from contract.state import put_rows, take_rows
 from contract.telemetry import Telemetry, select
 
@@ -64,7 +64,7 @@ def step(
     """Decide and guard for the hosts that are due before `until_s` (H,); pure.
 
     Raises:
-        ValueError: the policy breaks its protocol.
+        PolicyError: the policy breaks its protocol.
     """
     due = telemetry.time_s >= state.wake_at_s - EARLY_S
     due &= telemetry.time_s < until_s - EARLY_S
@@ -89,12 +89,12 @@ def _decide(
     asked, policy_state, wake_at_s = policy.decide(telemetry, state.policy)
     target = asked.target_bytes
     if target.shape != telemetry.guest_id.shape or target.dtype != np.int64:
-        raise ValueError(
+        raise PolicyError(
             f"policy {policy.name}: target_bytes: {target.dtype} {target.shape}, "
             f"expected int64 {telemetry.guest_id.shape}"
         )
     if wake_at_s.shape != telemetry.time_s.shape or not (wake_at_s > telemetry.time_s).all():
-        raise ValueError(
+        raise PolicyError(
             f"policy {policy.name}: wake_at_s: {wake_at_s}, expected times after {telemetry.time_s}"
         )
     applied, guard_state, fired = guard.guard(telemetry, asked, state.guard, config)

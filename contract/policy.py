@@ -9,6 +9,10 @@ from contract.telemetry import Telemetry
 S = TypeVar("S")
 
 
+class PolicyError(ValueError):
+    """A policy broke its protocol; the message says which, what came and what was expected."""
+
+
 class Policy(Protocol[S]):
     """Decides for a batch of hosts; keeps nothing between calls but the state it returns.
 

@@ -19,12 +19,13 @@ from contract.features import Observation
 from contract.loop import LoopState, Turn
 from contract.state import put_rows, take_rows
 from contract.telemetry import Telemetry, select
-from envs import fingerprint, meter, pack, privileged, reward
+from envs import meter, pack, privileged, reward
 from envs.meter import Change, Meter
 from envs.puppet import Puppet, PuppetState
 from envs.reward import Terms
 from envs.settings import Settings
 from envs.warmup import Starts, Wanted
+from scenarios import fingerprint
 from scenarios.facts import ends
 from scenarios.hosts import SimulatedHosts
 from scenarios.randomness import Key

@@ -16,6 +16,12 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+import agents.baselines
+import configs
+import contract
+import envs
+import memsim
+import scenarios
 from agents.baselines import load_policy
 from configs.loading import write_atomic
 from contract import features, guard, loop
@@ -25,13 +31,15 @@ from contract.guard import GuardConfig, GuardState
 from contract.loop import EARLY_S
 from contract.state import put_rows, take_rows
 from contract.telemetry import Telemetry, select
-from envs import fingerprint, pack
+from envs import pack
+from scenarios import fingerprint
 from scenarios.draw import draw
 from scenarios.hosts import SimulatedHosts, Snapshot, digest
 from scenarios.randomness import Key, stream
 from scenarios.schema import Scenario
 
 BASELINES = ("static", "equal", "slides")  # a warm-up runs under one of them
+PACKAGES = (contract, agents.baselines, memsim, scenarios, configs, envs)
 KEPT = 1024  # starts in memory
 CODES_KEPT = 4  # versions of the code whose starts stay on disk
 
@@ -96,7 +104,7 @@ class Starts:
             self.guests,
             self.period_s,
         )
-        return cache_folder() / fingerprint.code()[:16] / f"{name[:32]}.npz"
+        return cache_folder() / fingerprint.code(*PACKAGES)[:16] / f"{name[:32]}.npz"
 
     def _keep(self, path: Path, start: Start) -> None:
         """Write a start; the first time that the disk refuses is the last that it is asked."""

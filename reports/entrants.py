@@ -1,11 +1,12 @@
 """Who takes part: policies by the name of a baseline, a run folder or a class of anyone's."""
 
 import hashlib
-import inspect
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from agents.baselines import UnknownPolicy, load_policy
@@ -73,6 +74,13 @@ def entrants(config: Evaluation) -> tuple[Entrant, ...]:
         if also_full and any(member.training_seed != BASELINE_SEED for member in members):
             full = GuardConfig(level="full")
             found += [Entrant(label + FULL_GUARD, member, full) for member in members]
+    taken = Counter((part.arm, part.label, part.member.training_seed) for part in found)
+    problems += [
+        f"policies: {label!r} stands for more than one; expected a label of its own, as in"
+        f" another={label}"
+        for (_, label, _), count in taken.items()
+        if count > 1
+    ]
     if problems:
         raise EntrantError("\n".join(problems))
     return tuple(found)
@@ -119,11 +127,32 @@ def _plain(source: str, settings: Mapping[str, Setting]) -> Member:
     if source in baselines():
         changed = f" with {dict(settings)}" if settings else ""
         return Member(policy, BASELINE_SEED, repr(sorted(settings.items())), "baseline" + changed)
-    file = inspect.getsourcefile(type(policy))
-    content = Path(file).read_bytes() if file else source.encode()
-    module = sys.modules[type(policy).__module__].__name__
-    digest = hashlib.sha256(content).hexdigest()
-    return Member(policy, BASELINE_SEED, digest, f"class of {module}, sha256 {digest[:12]}")
+    module = type(policy).__module__
+    digest = hashlib.sha256(repr(sorted(settings.items())).encode())
+    for file in _neighbours(module):
+        digest.update(file.read_bytes())
+    words = f"class of {module}, sha256 {digest.hexdigest()[:12]}"
+    return Member(policy, BASELINE_SEED, digest.hexdigest(), words)
+
+
+def _neighbours(name: str) -> list[Path]:
+    """The file of a module and of all Python that was imported from its folder or below."""
+    own = Path(str(sys.modules[name].__file__)).resolve()
+    found = {Path(file).resolve() for file in map(_file, list(sys.modules.values()))}
+    installed = Path(sys.prefix).resolve()
+    return sorted(
+        file
+        for file in found
+        if file.suffix == ".py"
+        and file.is_file()
+        and file.is_relative_to(own.parent)
+        and not file.is_relative_to(installed)
+    )
+
+
+def _file(module: ModuleType) -> str:
+    found = getattr(module, "__file__", None)
+    return found if isinstance(found, str) and found.endswith(".py") else "."
 
 
 def _trained(folder: Path) -> Member:

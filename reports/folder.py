@@ -8,10 +8,10 @@ runs/<name>/config.yaml       the whole configuration, as resolved
             report.html       and figures/
 """
 
-import hashlib
 import importlib.metadata
 import json
 import platform
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,17 +26,19 @@ from configs.loading import dump, write_atomic
 from reports import figures, page, plotstyle, storage, talk
 from reports.entrants import Entrant
 from reports.episodes import Results
-from reports.reference import sources
 from reports.settings import Evaluation
 from reports.standings import Standing
 from reports.workloads import Workloads
+from scenarios import fingerprint
+from scenarios.draw import draw
 
-CONFIG, SEED, VERSIONS, DIGEST, REPORT = (
+CONFIG, SEED, VERSIONS, DIGEST, REPORT, FIGURES = (
     "config.yaml",
     "seed",
     "versions.json",
     "digest",
     "report.html",
+    "figures",
 )
 OF_TRAINING = ("checkpoints", "model.onnx")
 PACKAGES = ("overcommit", "numba", "numpy", "onnxruntime", "pyarrow", "scipy")
@@ -47,23 +49,25 @@ class FolderError(Exception):
 
 
 def digest(config: Evaluation, entrants: Sequence[Entrant], workloads: Workloads) -> str:
-    """What the results depend on: configuration, scenarios, policies, traces, code and versions."""
-    parts = [
-        dump(config),
-        *(dump(scenario) for scenario in workloads.scenarios),
-        workloads.content,
-        *(
-            f"{entrant.label} {entrant.guard.level} {entrant.member.content}"
-            for entrant in entrants
-        ),
-        sources(*(Path(package.__path__[0]) for package in _PACKAGES)),
-        Path(onnx_policy.__file__).read_text(encoding="utf-8"),
-        json.dumps(versions(), sort_keys=True),
+    """What the results depend on: configuration, hosts as drawn, policies, code and versions."""
+    seeds = range(config.seeds.first, config.seeds.first + config.seeds.count)
+    hosts = [
+        draw(scenario.with_arm(mechanisms), seed).spec
+        for scenario in workloads.scenarios
+        for mechanisms in dict.fromkeys(entrant.mechanisms for entrant in entrants)
+        for seed in seeds
     ]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return fingerprint.of(
+        dump(config),
+        tuple(dump(scenario) for scenario in workloads.scenarios),
+        tuple(hosts),
+        tuple((part.label, part.guard.level, part.member.content) for part in entrants),
+        fingerprint.code(*_CODE),
+        json.dumps(versions(), sort_keys=True),
+    )
 
 
-_PACKAGES = (configs, contract, memsim, scenarios, agents.baselines, reports)
+_CODE = (configs, contract, memsim, scenarios, agents.baselines, onnx_policy, reports)
 
 
 def kept(folder: Path, wanted: str) -> Results | None:
@@ -86,8 +90,13 @@ def kept(folder: Path, wanted: str) -> Results | None:
 
 
 def write(folder: Path, config: Evaluation, results: Results, content: str) -> None:
-    """Write configuration, versions and results; the digest comes last."""
-    (folder / DIGEST).unlink(missing_ok=True)
+    """Write configuration, versions and results; the digest comes last.
+
+    The page and the figures of other results go first, so that a killed run leaves none behind.
+    """
+    for name in (DIGEST, REPORT):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / FIGURES, ignore_errors=True)
     write_atomic(folder / CONFIG, dump(config))
     write_atomic(folder / SEED, f"{config.seeds.first}\n")
     write_atomic(folder / VERSIONS, json.dumps(versions(), indent=2) + "\n")
@@ -102,8 +111,7 @@ def write_report(
     verdict: Sequence[str],
     provenance: page.Provenance,
 ) -> None:
-    """Write the page and its figures as files of their own."""
-    write_atomic(folder / REPORT, page.render(results, table, verdict, provenance))
+    """Write the figures as files of their own, then the page."""
     pictures = {
         "comparison": figures.comparison(results, table, provenance.reference),
         "lost_time": figures.lost_time(results, table),
@@ -111,8 +119,9 @@ def write_report(
     if provenance.arms:
         pictures["talk"] = talk.talk(results)
     for name, picture in pictures.items():
-        write_atomic(folder / "figures" / f"{name}.png", plotstyle.png(picture))
-        write_atomic(folder / "figures" / f"{name}.svg", plotstyle.svg(picture))
+        write_atomic(folder / FIGURES / f"{name}.png", plotstyle.png(picture))
+        write_atomic(folder / FIGURES / f"{name}.svg", plotstyle.svg(picture))
+    write_atomic(folder / REPORT, page.render(results, table, verdict, provenance))
 
 
 def versions() -> Mapping[str, str]:

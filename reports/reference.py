@@ -4,13 +4,11 @@ The runs depend on the guest's spec and the simulator's code alone, so they are 
 the digest of both and serve all policies.
 """
 
-import hashlib
 import io
 import os
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass, replace
-from enum import Enum
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
@@ -21,8 +19,10 @@ import memsim
 from configs.loading import write_atomic
 from memsim.fleet import Fleet
 from memsim.spec import Act, Entry, HostSpec, Resize, Start
+from reports import sampling, slowdown
 from reports.sampling import Sampler
 from reports.slowdown import Work
+from scenarios import fingerprint
 
 BATCH = 64  # hosts simulated at once
 SPARE_BYTES = 256 * 2**20  # of an ample host beside twice what the guest can need
@@ -95,26 +95,7 @@ def missing(hosts: Sequence[HostSpec], grid: Grid, folder: Path) -> int:
 
 def name(host: HostSpec, grid: Grid) -> str:
     """The digest of a run: everything that it depends on."""
-    digest = hashlib.sha256(code().encode())
-    _feed(digest.update, (host, tuple(grid)))
-    return digest.hexdigest()[:32]
-
-
-@cache
-def code() -> str:
-    """Digest of the simulator's sources."""
-    return sources(Path(memsim.__path__[0]))
-
-
-def sources(*folders: Path) -> str:
-    """Digest of all Python and YAML files in folders, by their names and content."""
-    digest = hashlib.sha256()
-    for folder in folders:
-        files = [path for path in folder.rglob("*") if path.suffix in (".py", ".yaml")]
-        for path in sorted(files):
-            digest.update(f"{folder.name}/{path.relative_to(folder)}\0".encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return fingerprint.of(fingerprint.code(memsim, sampling, slowdown), host, tuple(grid))[:32]
 
 
 def cache_folder() -> Path:
@@ -146,32 +127,18 @@ def _run(
     return [samples.work(row, 0, len(host.guests[0].tasks)) for row, host in enumerate(hosts)]
 
 
-def _feed(update: Callable[[bytes], object], value: object) -> None:
-    """Everything that a spec holds, in the order of its fields."""
-    if isinstance(value, np.ndarray):
-        update(f"{value.dtype.str}{value.shape}".encode())
-        update(np.ascontiguousarray(value).tobytes())
-    elif is_dataclass(value) and not isinstance(value, type):
-        update(type(value).__name__.encode())
-        for field in fields(value):
-            update(field.name.encode())
-            _feed(update, getattr(value, field.name))
-    elif isinstance(value, tuple):
-        update(f"({len(value)}".encode())
-        for part in value:
-            _feed(update, part)
-    elif isinstance(value, Enum):
-        update(f"{value!r}".encode())
-    elif isinstance(value, (bool, int, float, str)):
-        update(f"{type(value).__name__}{value!r}".encode())
-    else:
-        raise TypeError(f"reference: cannot digest {type(value).__name__}")
-
-
 def _write(path: Path, work: Work) -> None:
+    """Keep a run; without room for it it is run again by the next evaluation."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **work._asdict())
-    write_atomic(path, buffer.getvalue())
+    try:
+        write_atomic(path, buffer.getvalue())
+    except OSError as error:
+        warnings.warn(
+            f"{path.parent}: cannot be written ({error.strerror}): runs of each guest alone will be"
+            " run again each time; set XDG_CACHE_HOME to a folder with room",
+            stacklevel=2,
+        )
 
 
 def _read(path: Path) -> Work | None:

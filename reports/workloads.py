@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import scenarios
+from configs.loading import ConfigError
 from reports.settings import Evaluation
 from scenarios import datasets, traces
 from scenarios.adapting import Adapted, adapt
@@ -28,6 +29,7 @@ def prepare(config: Evaluation) -> Workloads:
             is cannot be replayed.
     """
     loaded = [scenarios.load(use.scenario, use.set) for use in config.scenarios]
+    _refuse_twins([scenario.name for scenario in loaded])
     measured = config.traces != "synthetic" and _measured(config)
     source = "folder" if measured else "synthetic"
     prepared = tuple(_prepared(scenario, config, source) for scenario in loaded)
@@ -46,6 +48,16 @@ def prepare(config: Evaluation) -> Workloads:
             f"; no measured traces in {folder} ({traces.VARIABLE} or --traces names another)"
         )
     return Workloads(prepared, (sentence + ".",), "")
+
+
+def _refuse_twins(names: Sequence[str]) -> None:
+    """Results are told apart by the scenario's name."""
+    twins = sorted({name for name in names if names.count(name) > 1})
+    if twins:
+        raise ConfigError(
+            f"scenarios: {', '.join(twins)}: expected every scenario once; one that differs in its"
+            " settings needs a name of its own, as in `set: [name=another]`"
+        )
 
 
 def _adapted(scenario: Scenario) -> tuple[Scenario, Adapted | None]:

@@ -1,5 +1,7 @@
+import errno
 import json
 import lzma
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import evaluate
+import scenarios
+from reports import folder as run_folder
 
 CONFIG = """\
 name: tiny
@@ -29,6 +33,11 @@ class Mine(Static):
     def __init__(self) -> None:
         super().__init__(StaticConfig())
 '''
+FLOATS = """
+    def decide(self, telemetry, state):
+        decision, state, wake_at_s = super().decide(telemetry, state)
+        return decision._replace(target_bytes=decision.target_bytes * 0.5), state, wake_at_s
+"""
 
 
 @pytest.fixture
@@ -74,6 +83,59 @@ def test_from_the_command_line_to_the_report(
     assert "Reusing" not in capsys.readouterr().out
 
 
+def test_what_a_policy_imports_and_profiles_by_path_are_part_of_the_results(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    library = Path(scenarios.__path__[0]).parent / "configs/scenarios"
+    web = (library / "profiles/web.yaml").read_text()
+    (folder / "own.yaml").write_text(web)
+    small = (library / "small.yaml").read_text()
+    (folder / "here.yaml").write_text(re.sub(r"profile: \w+", "profile: own.yaml", small))
+    (folder / "tiny.yaml").write_text(CONFIG.replace("small", "here.yaml"))
+    (folder / "helpers_of_mine.py").write_text("SHARE = 1\n")
+    (folder / "mine_with_help.py").write_text("import helpers_of_mine\n" + POLICY)
+    named = ["tiny.yaml", "--policies", "static,mine_with_help:Mine"]
+
+    def reused() -> bool:
+        assert evaluate.main(named) == 0
+        return "Reusing" in capsys.readouterr().out
+
+    assert not reused()
+    assert reused()
+    (folder / "helpers_of_mine.py").write_text("SHARE = 2\n")
+    assert not reused()
+    (folder / "own.yaml").write_text(web.replace("cost: 6us", "cost: 60us"))
+    assert not reused()
+
+
+def test_a_killed_run_leaves_no_page_of_other_results(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert evaluate.main(["tiny.yaml"]) == 0
+    page = folder / "runs/tiny/report.html"
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(run_folder, "write_report", killed)
+        evaluate.main(["tiny.yaml", "--policies", "static,equal"])
+    assert not page.exists()
+    assert evaluate.main(["tiny.yaml", "--policies", "static,equal"]) == 0
+    assert "equal" in page.read_text()
+
+
+def test_a_full_disk_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/tiny/config.yaml")
+
+    monkeypatch.setattr(run_folder, "write", full)
+    assert evaluate.main(["tiny.yaml"]) == 2
+    assert "No space left on device: 'runs/tiny/config.yaml'" in capsys.readouterr().err
+
+
 def test_arms_draw_their_figure(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "arms.yaml").write_text(
         CONFIG.replace("policies: [static, slides]\n", "")
@@ -96,12 +158,24 @@ def test_arms_draw_their_figure(folder: Path, capsys: pytest.CaptureFixture[str]
         (["tiny.yaml", "--policies", "runs/half"], "train.py --resume runs/half"),
         (["tiny.yaml", "--name", "half"], "choose another --name"),
         (["tiny.yaml", "--set", "reference=equal"], "reference: 'equal'"),
+        (["tiny.yaml", "--policies", "slides,slides=static"], "'slides' stands for more than one"),
+        (["twice.yaml"], "scenarios: small: expected every scenario once"),
+        (["tiny.yaml", "--policies", "broken_policy:Mine"], "SyntaxError"),
+        (
+            ["tiny.yaml", "--policies", "floating:Mine"],
+            "target_bytes: float64 (2, 2), expected int64",
+        ),
     ],
 )
 def test_problems_are_told_and_nothing_is_written(
     folder: Path, capsys: pytest.CaptureFixture[str], given: list[str], said: str
 ) -> None:
     (folder / "runs/half/checkpoints").mkdir(parents=True)
+    (folder / "twice.yaml").write_text(
+        CONFIG.replace("[{scenario: small}]", "[{scenario: small}, {scenario: small}]")
+    )
+    (folder / "broken_policy.py").write_text("class Mine(:\n")
+    (folder / "floating.py").write_text(POLICY + FLOATS)
     assert evaluate.main(given) == 2
     assert said in capsys.readouterr().err
     assert not (folder / "runs/tiny").exists()

@@ -60,7 +60,7 @@ def _foreign(name: str, settings: dict[str, Any]) -> Policy[Any]:
         with _current_folder_importable():
             module: ModuleType = importlib.import_module(module_name)
         policy: Policy[Any] = getattr(module, attribute)(**settings)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+    except (ImportError, SyntaxError, AttributeError, TypeError, ValueError) as error:
         raise UnknownPolicy(f"policy {name!r}: {type(error).__name__}: {error}") from error
     lacking = [part for part in ("name", "reset", "decide") if not hasattr(policy, part)]
     if lacking:

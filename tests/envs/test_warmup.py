@@ -13,7 +13,7 @@ from configs.loading import write_atomic
 from contract import features
 from contract.guard import GuardConfig
 from contract.loop import Loop
-from envs import fingerprint, pack, warmup
+from envs import pack, warmup
 from envs.warmup import BASELINES, Start, Starts, Wanted, baseline_of, rehearse
 from memsim.fleet import Fleet
 from scenarios.hosts import SimulatedHosts
@@ -125,7 +125,7 @@ def test_the_baseline_names_the_file_too(cache: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_code_that_warms_up_is_part_of_the_name() -> None:
-    folders = [Path(package.__path__[0]) for package in fingerprint.PACKAGES]
+    folders = [Path(package.__path__[0]) for package in warmup.PACKAGES]
     used = (warmup, features, load_policy, SimulatedHosts, Fleet, write_atomic)
     for part in used:
         file = Path(inspect.getfile(part))

@@ -7,33 +7,31 @@ from enum import Enum
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
-import configs
-import contract
-import envs
-import memsim
-import scenarios
-from agents import baselines
-
-PACKAGES = (contract, baselines, memsim, scenarios, configs, envs)
 LIBRARIES = ("numpy", "numba")
 
 
 @cache
-def code() -> str:
-    """A hash of all that simulates and decides: our sources and shipped data, and libraries."""
+def code(*modules: ModuleType) -> str:
+    """A hash of the sources and shipped YAML of packages or modules, and of the libraries."""
     digest = hashlib.sha256()
-    for package in PACKAGES:
-        root = Path(package.__path__[0])
-        files = [file for file in root.rglob("*") if file.suffix in (".py", ".yaml")]
-        for file in sorted(files):
-            digest.update(f"{package.__name__}/{file.relative_to(root)}\0".encode())
+    for module in modules:
+        for file in _files(module):
+            digest.update(f"{module.__name__} {file.name}\0".encode())
             digest.update(file.read_bytes())
     for library in LIBRARIES:
         digest.update(f"{library} {version(library)}\0".encode())
     return digest.hexdigest()
+
+
+def _files(module: ModuleType) -> list[Path]:
+    if not hasattr(module, "__path__"):
+        return [Path(str(module.__file__))]
+    found = Path(module.__path__[0]).rglob("*")
+    return sorted(file for file in found if file.suffix in (".py", ".yaml"))
 
 
 def of(*values: object) -> str:

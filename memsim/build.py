@@ -203,6 +203,7 @@ class _Builder:
             "gslots": guest.swap_pages,
             "sector0": self.sectors[guest.disk],
             "event0": self.events,
+            "signals": 1 + max((p.event for t in guest.tasks for p in t.phases), default=NOBODY),
             "block_head": NOBODY,
         }
         curve0 = len(self.curves)
@@ -221,7 +222,7 @@ class _Builder:
             self._task(g, guest, j, task, row, curve0, stream0)
         for kind in (state.KSWAPD, state.BALLOONER, state.STATS):
             self.tasks.append({"kind": kind, "guest": g, "weight": 1024})
-        self.events += 1 + max((p.event for t in guest.tasks for p in t.phases), default=NOBODY)
+        self.events += row["signals"]
         self.cpus += [{"guest": g, "weight": guest.cpu_weight}] * guest.vcpus
         self.pages += guest.pages
         self.blocks += row["blocks"]
@@ -285,8 +286,12 @@ class _Builder:
             (i for i, p in enumerate(task.phases) if p.op == Op.REPEAT and p.count < 0),
             default=NOBODY,
         )
-        for i, phase in enumerate(task.phases):
-            self._phase(guest, phase, row, curve0, stream0, ids, i == outermost)
+        for phase in task.phases:
+            self._phase(guest, phase, row, curve0, stream0, ids)
+        if outermost != NOBODY:
+            first = len(self.phases) - len(task.phases)
+            self.phases[first + outermost]["outer"] = True
+            self.phases[first + task.phases[outermost].jump]["lap"] = True
 
     def _phase(
         self,
@@ -296,7 +301,6 @@ class _Builder:
         curve0: int,
         stream0: Sequence[int],
         ids: tuple[np.uint64, np.uint64, np.uint64],
-        outer: bool,
     ) -> None:
         on_region = phase.op in _ON_REGION
         count = phase.count
@@ -325,7 +329,6 @@ class _Builder:
             "size": curve0 + phase.size if phase.size >= 0 else NOBODY,
             "rate_curve": curve0 + phase.rate_curve if phase.rate_curve >= 0 else NOBODY,
             "event": row["event0"] + phase.event if phase.event >= 0 else NOBODY,
-            "outer": outer,
         }
         if on_region and phase.pattern == Pattern.ZIPF:
             region = guest.regions[phase.region]

@@ -13,7 +13,7 @@ from memsim.jit import kernel
 from memsim.lists import guest_row, host_push, lru_of
 from memsim.machine import Machine
 from memsim.reclaim import abandon
-from memsim.restart import detach, go_again, rewind
+from memsim.restart import detach, go_again, lose_work, new_life
 from memsim.state import (
     CPU_IDLE,
     CPU_QUEUED,
@@ -172,6 +172,9 @@ def booted(m: Machine, g: int, t: float) -> None:
     """Begin, or begin again, the scripts of a guest whose boot is over."""
     gs = m.guest[g]
     gs.state = 2
+    for i in range(gs.event0, gs.event0 + gs.signals):
+        if not gs.rebooting:  # else those that ended gave theirs and will not do so again
+            m.signal[i].count = 0
     for k in range(gs.task0, gs.task0 + gs.tasks):
         tk = m.task[k]
         if tk.state == DONE and gs.rebooting:
@@ -179,13 +182,14 @@ def booted(m: Machine, g: int, t: float) -> None:
         if gs.rebooting:
             m.book[k, RESTART] += max(0.0, t - tk.clock)
             tk.clock = max(tk.clock, t)
-            tk.phase_t = tk.clock
         else:
-            # A new life; the time that it was off is not part of any.
+            # A new life; the time that it was off is not part of any.  Who switches a machine
+            # off on purpose has no users for it: nobody asks in vain meanwhile.
             lived = 0.0 if np.isnan(tk.started_s) else tk.clock - tk.started_s
             tk.started_s = t - lived
             tk.clock = t
-            enter_phase(m, k, tk.phase0)
+            new_life(m, k)
+        enter_phase(m, k, tk.phase0)
         go_again(m, k, t)
     for k in range(gs.task0 + gs.tasks, gs.task0 + gs.tasks + 3):
         m.task[k].clock = t
@@ -308,7 +312,7 @@ def kill_guest(m: Machine, g: int, t: float) -> None:
     power_off(m, g, t)
     for k in range(gs.task0, gs.task0 + gs.tasks):
         if lost and m.task[k].state != DONE:
-            rewind(m, k)
+            lose_work(m, k)
     boot(m, g, t)
 
 

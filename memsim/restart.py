@@ -22,7 +22,7 @@ from memsim.state import (
     RUNNING,
     TIMER,
 )
-from memsim.touch import REPEAT, enter_phase
+from memsim.touch import enter_phase, leave_script
 from memsim.waits import book_time, book_waiters, set_cpu
 
 
@@ -93,19 +93,31 @@ def detach(m: Machine, k: int, t: float) -> None:
 
 
 @kernel
-def rewind(m: Machine, k: int) -> None:
-    """Set a script back to its beginning, an endless one to that of its outermost repeat."""
+def lose_work(m: Machine, k: int) -> None:
+    """Note what a killed task has to do again; its script is to begin anew when it can.
+
+    It begins from the first phase, since all that was set up is gone, but laps of an endless
+    repeat that were done stay done, and so do requests of users that were served.
+    """
     tk = m.task[k]
-    begin = tk.phase0
+    leave_script(m, k)
     for i in range(tk.phase0, tk.phase0 + tk.phases):
-        ph = m.phase[i]
-        ph.taken = 0
-        if ph.op == REPEAT and ph.outer and tk.phase >= tk.phase0 + ph.jump:
-            begin = tk.phase0 + ph.jump
+        m.phase[i].taken = m.phase[i].lap_taken
     tk.redo_s += tk.lap_s
     tk.lap_s = 0.0
+    tk.setup_s = -1.0
     tk.restarts += 1
-    enter_phase(m, k, begin)
+
+
+@kernel
+def new_life(m: Machine, k: int) -> None:
+    """Forget all that a script did: nothing is done again, and nobody asked while it was off."""
+    tk = m.task[k]
+    for i in range(tk.phase0, tk.phase0 + tk.phases):
+        m.phase[i].taken = m.phase[i].lap_taken = 0
+    tk.lap_s = tk.redo_s = 0.0
+    tk.setup_s = -1.0
+    tk.back_at = NOBODY
 
 
 @kernel
@@ -156,7 +168,8 @@ def kill_largest(m: Machine, g: int, t: float) -> bool:
                 unmap_page(m, g, v)
     m.book[worst, RESTART] += RESTART_S
     m.task[worst].clock += RESTART_S
-    rewind(m, worst)
+    lose_work(m, worst)
+    enter_phase(m, worst, m.task[worst].phase0)
     go_again(m, worst, t)
     m.task[worst].wait_cls = RESTART
     kick(m, g, t)  # who waits for a vCPU may have the victim's

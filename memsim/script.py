@@ -113,6 +113,8 @@ def _follow(m: Machine, e: int, k: int, ph: np.record, t: float) -> tuple[int, f
         return ACCESS, 0.0
     if t - tk.phase_t >= ph.seconds:
         return GO_ON, 0.0
+    if ph.seconds == np.inf:
+        tk.redo_s = 0.0  # it holds again what it held before a kill
     book_time(m, k, IDLE, ph.interval_s)
     tk.clock = t + ph.interval_s
     stop_running(m, k, t)

@@ -113,6 +113,7 @@ class Phase:
     Without `rate` a phase is closed-loop: the next access begins when the last is done.  With
     `rate` (or `rate_curve`) it is open-loop: arrivals come as a Poisson stream, each with
     `per_arrival` accesses, wait in line up to `backlog_s` and are dropped and counted beyond.
+    They go on coming while a killed task or guest starts again, but not to one switched off.
     A phase ends after `count` accesses (arrivals if open-loop) or `seconds`, whichever is first.
     """
 

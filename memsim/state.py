@@ -220,6 +220,7 @@ guest_dtype = np.dtype(
         ("gslot0", "i8"),
         ("gslots", "i8"),
         ("event0", "i4"),
+        ("signals", "i4"),
         ("curve0", "i4"),
         # fixed
         ("cgroup", "i4"),
@@ -356,7 +357,15 @@ task_dtype = np.dtype(
         ("latency_s", "f8"),
         ("nominal_s", "f8"),
         ("redo_s", "f8"),  # nominal work to be done again
-        ("lap_s", "f8"),  # nominal work since the start or the outermost repeat
+        ("lap_s", "f8"),  # nominal work that a restart would have to do again to be here
+        ("setup_s", "f8"),  # ... to begin a lap of the endless repeat; negative: no lap yet
+        ("base_s", "f8"),  # ... to begin the phase
+        # an interrupted phase, whose users go on asking (open-loop): as the fields above
+        ("back_at", "i4"),  # its index, until the restarted script is there again
+        ("back_t", "f8"),
+        ("back_n", "i8"),
+        ("back_next_s", "f8"),
+        ("back_sub", "i4"),
         ("restarts", "i8"),
         ("started_s", "f8"),
         ("finished_s", "f8"),
@@ -483,9 +492,11 @@ phase_dtype = np.dtype(
         ("blocks", "i4"),
         ("stream", "i8"),
         ("stream_n", "i8"),
-        ("taken", "i8"),  # REPEAT: jumps so far
+        ("taken", "i8"),  # REPEAT: jumps so far; WAIT: signals taken
         ("place", "i8"),  # LOOP, STREAM: where the pattern goes on
         ("outer", "u1"),  # REPEAT without end, not inside another
+        ("lap", "u1"),  # such a REPEAT jumps here
+        ("lap_taken", "i8"),  # `taken` when the lap began
     ]
 )
 

@@ -56,7 +56,7 @@ from memsim.state import (
     TIMER,
 )
 from memsim.timeline import turn
-from memsim.touch import FOLLOW, PAUSE, SHARED, SLICE, is_open, run, served
+from memsim.touch import FOLLOW, PAUSE, SHARED, SLICE, count_accesses, is_open, run, served
 from memsim.waits import begin_cpu_wait, book_time, set_cpu
 from memsim.writeback import flush_excess, flush_some
 
@@ -101,9 +101,7 @@ def _complete(m: Machine, k: int, cost: float, cls: int) -> None:
     if is_open(ph):
         served(m, k, ph)
         return
-    tk.phase_n += 1
-    tk.done += 1
-    m.guest[tk.guest].touches += 1
+    count_accesses(m, k, ph, 1)
 
 
 @kernel

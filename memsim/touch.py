@@ -127,6 +127,23 @@ def hit(m: Machine, v: int, store: bool, op: int) -> bool:
 
 
 @kernel
+def _is_endless(ph: np.record) -> bool:
+    return ph.count < 0 and ph.seconds == np.inf
+
+
+@kernel
+def count_accesses(m: Machine, k: int, ph: np.record, n: int) -> None:
+    """Count accesses of a closed-loop phase, their time booked; without end each is a lap."""
+    tk = m.task[k]
+    tk.phase_n += n
+    tk.done += n
+    m.guest[tk.guest].touches += n
+    if n > 0 and _is_endless(ph):
+        tk.lap_s = tk.base_s
+        tk.redo_s = 0.0
+
+
+@kernel
 def _closed(m: Machine, k: int, limit: float, bound: float) -> tuple[float, int]:
     # Accesses of a closed-loop phase; returns (busy seconds, how it ended).
     tk = m.task[k]
@@ -136,7 +153,6 @@ def _closed(m: Machine, k: int, limit: float, bound: float) -> tuple[float, int]
     left = ph.count - tk.phase_n if ph.count >= 0 else np.int64(1) << np.int64(62)
     span = min(limit, bound - tk.clock, tk.phase_t + ph.seconds - tk.clock)
     cost = ph.cost_s
-    start = tk.phase_n
     busy = 0.0
     n = 0
     ended = SLICE
@@ -157,11 +173,9 @@ def _closed(m: Machine, k: int, limit: float, bound: float) -> tuple[float, int]
             break
         n += 1
         busy += cost
-    tk.phase_n = start + n
-    tk.done += n
-    m.guest[tk.guest].touches += n
     book_time(m, k, NOMINAL, busy)
     tk.clock += busy
+    count_accesses(m, k, ph, n)
     if ended == SLICE and tk.clock >= tk.phase_t + ph.seconds:
         ended = NEXT
     return busy, ended
@@ -217,6 +231,9 @@ def _arrive(m: Machine, k: int, ph: np.record) -> None:
     tk.arrivals += 1
     tk.phase_n += 1
     tk.arrival += np.uint64(1)
+    tk.lap_s = tk.base_s  # who was served does not come again
+    if _is_endless(ph):
+        tk.redo_s = 0.0
     _await_arrival(m, k, ph)
 
 
@@ -269,6 +286,37 @@ def _open(m: Machine, k: int, limit: float, bound: float) -> tuple[float, int]:
 
 
 @kernel
+def is_open(ph: np.record) -> bool:
+    """Tell an open-loop phase."""
+    return ph.rate > 0.0 or ph.rate_curve != NOBODY
+
+
+@kernel
+def leave_script(m: Machine, k: int) -> None:
+    """Remember where a script was when its task was killed, before it begins again."""
+    tk = m.task[k]
+    if tk.back_at != NOBODY:  # killed again before it was there
+        return
+    tk.back_at = tk.phase
+    tk.back_t = tk.phase_t
+    tk.back_n = tk.phase_n
+    tk.back_next_s = tk.next_s
+    tk.back_sub = min(tk.sub, 0)  # of the interrupted arrival everything is done again
+
+
+@kernel
+def _come_back(m: Machine, k: int) -> None:
+    # The restarted script is where it was.  Users did not wait to ask until it was.
+    tk = m.task[k]
+    tk.back_at = NOBODY
+    if tk.phase < tk.phase0 + tk.phases and is_open(m.phase[tk.phase]):
+        tk.phase_t = tk.back_t
+        tk.phase_n = tk.back_n
+        tk.next_s = tk.back_next_s
+        tk.sub = tk.back_sub
+
+
+@kernel
 def enter_phase(m: Machine, k: int, phase: int) -> None:
     """Begin a phase at the task's clock."""
     tk = m.task[k]
@@ -279,8 +327,26 @@ def enter_phase(m: Machine, k: int, phase: int) -> None:
     tk.sub = 0
     tk.next_s = -1.0
     tk.pending = 0
-    if phase < tk.phase0 + tk.phases and m.phase[phase].op == COMPUTE:
-        tk.left_s = m.phase[phase].seconds
+    tk.base_s = tk.lap_s
+    if phase < tk.phase0 + tk.phases:
+        ph = m.phase[phase]
+        if ph.op == COMPUTE:
+            tk.left_s = ph.seconds
+        if ph.lap and tk.setup_s < 0.0:
+            tk.setup_s = tk.lap_s
+    if tk.back_at == phase:
+        _come_back(m, k)
+
+
+@kernel
+def _end_lap(m: Machine, k: int) -> None:
+    # A lap of the endless repeat is done for good.
+    tk = m.task[k]
+    tk.lap_s = tk.setup_s
+    tk.redo_s = 0.0
+    tk.back_at = NOBODY
+    for i in range(tk.phase0 + m.phase[tk.phase].jump, tk.phase):
+        m.phase[i].lap_taken = m.phase[i].taken
 
 
 @kernel
@@ -293,8 +359,7 @@ def _repeat(m: Machine, k: int) -> None:
         return
     ph.taken += 1
     if ph.outer:
-        tk.lap_s = 0.0
-        tk.redo_s = 0.0
+        _end_lap(m, k)
     enter_phase(m, k, tk.phase0 + ph.jump)
 
 
@@ -305,13 +370,10 @@ def _compute(m: Machine, k: int, limit: float) -> tuple[float, int]:
     tk.left_s -= busy
     book_time(m, k, NOMINAL, busy)
     tk.clock += busy
+    if tk.left_s == np.inf:  # what was computed for ever is never done again
+        tk.lap_s = tk.base_s
+        tk.redo_s = 0.0
     return busy, NEXT if tk.left_s <= 0.0 else SLICE
-
-
-@kernel
-def is_open(ph: np.record) -> bool:
-    """Tell an open-loop phase."""
-    return ph.rate > 0.0 or ph.rate_curve != NOBODY
 
 
 @kernel
@@ -334,7 +396,8 @@ def run(m: Machine, k: int, t: float, limit: float) -> tuple[float, int]:
         used, ended = 0.0, NEXT
         if op <= WRITE or op == ALLOCATE:
             if is_open(ph):
-                used, ended = _open(m, k, limit - busy, bound)
+                if tk.back_at == NOBODY:  # else who asked in this phase was served
+                    used, ended = _open(m, k, limit - busy, bound)
             else:
                 used, ended = _closed(m, k, limit - busy, bound)
         elif op == COMPUTE:

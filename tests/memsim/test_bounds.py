@@ -19,7 +19,10 @@ from memsim.state import NOBODY
 from tests.memsim.hosts import anon, guest, host
 
 ROOT = Path(__file__).parents[2]
-CHECKED = ("laws", "swap_area", "swap_and_hints", "who_waits", "resize", "power", "devices", "cpu")
+CHECKED = (
+    *("laws", "swap_area", "swap_and_hints", "who_waits", "resize", "power", "devices", "cpu"),
+    *("writeback", "page_cache"),
+)
 
 
 @kernel

@@ -8,6 +8,7 @@ what the tables say then, so that nothing is remembered but the access itself.
 import numpy as np
 
 from memsim.account import (
+    BALLOON,
     GUEST_RECLAIM,
     GUEST_SWAP,
     HOST_RECLAIM,
@@ -187,8 +188,9 @@ def guest_reclaim(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int
     if tk.rounds <= SCAN_ROUNDS and not _hopeless(m, tk.guest):
         return BURN, cost, GUEST_RECLAIM
     tk.rounds = 0
-    if deflate_on_oom(m, tk.guest):
-        return BURN, cost, GUEST_RECLAIM
+    deflating = deflate_on_oom(m, tk.guest)
+    if deflating > 0.0:
+        return BURN, cost + deflating, BALLOON  # the last scan is small beside it
     kill_largest(m, tk.guest, t)
     if m.cpu[e].task != k:  # it was the largest itself
         return STOPPED, 0.0, GUEST_RECLAIM

@@ -317,12 +317,20 @@ def kill_guest(m: Machine, g: int, t: float) -> None:
 
 
 @kernel
+def _badness(m: Machine, g: int) -> int:
+    # What oom_badness counts of an emulator's process: pages in memory and in swap.
+    gs = m.guest[g]
+    own = gs.emulator_resident_pages + gs.code_resident
+    return own + gs.resident_pages + gs.host_swapped_pages
+
+
+@kernel
 def largest_guest(m: Machine, group: int) -> int:
-    """Return the guest with most resident memory in a cgroup's row, or on the host."""
-    best = NOBODY
+    """Return the guest with most memory in a cgroup's row, or on the host; the OOM killer's."""
+    best, most = NOBODY, -1
     for g in range(m.host[0].guests):
         if m.guest[g].state == 0 or (group != NOBODY and group_of(m, g) != group):
             continue
-        if best == NOBODY or m.guest[g].resident_pages > m.guest[best].resident_pages:
-            best = g
+        if _badness(m, g) > most:
+            best, most = g, _badness(m, g)
     return best

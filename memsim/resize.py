@@ -159,13 +159,19 @@ def batch_pages(m: Machine) -> int:
 
 
 @kernel
-def deflate_on_oom(m: Machine, g: int) -> bool:
-    """Let the OOM notifier free a batch of the balloon, if the driver has that feature."""
+def deflate_on_oom(m: Machine, g: int) -> float:
+    """Let the OOM notifier free a batch of the balloon, if the driver has that feature.
+
+    Returns:
+        What that costs who asked for memory [CPU seconds], 0 if nothing came free.
+    """
     gs = m.guest[g]
     if gs.resize != BALLOONS or not gs.deflate_on_oom or gs.balloon_pages == 0:
-        return False
-    deflate(m, g, batch_pages(m))
-    return True
+        return 0.0
+    cost = deflate(m, g, batch_pages(m)) * m.host[0].c_deflate
+    gs.hypercalls += 1
+    gs.resize_s += cost
+    return cost
 
 
 @kernel

@@ -20,6 +20,7 @@ from memsim.state import (
     ON_IO,
     RUNNABLE,
     RUNNING,
+    SWAPPED_BASE,
     TIMER,
 )
 from memsim.touch import enter_phase, leave_script
@@ -133,6 +134,7 @@ def go_again(m: Machine, k: int, t: float) -> None:
 
 @kernel
 def _owned_anon(m: Machine, g: int, k: int) -> int:
+    # What oom_badness counts: pages in memory and in the guest's swap.
     gs = m.guest[g]
     n = 0
     for i in range(gs.region0, gs.region0 + gs.regions):
@@ -140,7 +142,8 @@ def _owned_anon(m: Machine, g: int, k: int) -> int:
         if rg.kind != 0 or rg.owner != k:
             continue
         for v in range(rg.vpage0, rg.vpage0 + rg.pages):
-            if m.vpage[v].page >= 0:
+            where = m.vpage[v].page
+            if where >= 0 or where <= SWAPPED_BASE:
                 n += 1
     return n
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from memsim.invariants import Broken
-from memsim.params import RESTART_S
+from memsim.params import BALLOON_DEFLATE_S, RESTART_S
 from memsim.spec import Act, Curve, Entry, GuestSpec, HostSpec, Op, Phase
 
 from .hosts import (
@@ -21,6 +21,7 @@ from .hosts import (
     run,
     seconds,
     sleep,
+    targets,
     task,
     touch,
 )
@@ -196,3 +197,47 @@ def test_a_killed_task_takes_no_signal_twice_and_misses_none() -> None:
     fleet = run(host(killer(one, at_s=20.25)), 59.8)
     assert fleet.task["restarts"][0, 0].tolist() == [1, 0, 0]
     assert seconds(fleet)["nominal"] == pytest.approx(59 * 0.5, abs=0.01)
+
+
+def test_a_guests_oom_killer_counts_what_is_in_its_swap() -> None:
+    old = task(allocate(0), sleep(1e9))
+    new = task(sleep(1.0), allocate(1), sleep(1e9))
+    last = task(sleep(5.0), allocate(2), sleep(1e9))
+    regions = [anon(400), anon(350), anon(100)]
+    one = guest(old, new, last, pages=512, regions=regions, swap_pages=300)
+    fleet = run(host(one), 4.9, 6.0)
+    assert fleet.guest[0, 0]["oom_kills"] == 1
+    # The old task has most memory, but most of it was swapped out for the new one.
+    assert fleet.task["restarts"][0, 0].tolist() == [1, 0, 0]
+
+
+def test_the_hosts_oom_killer_counts_what_is_swapped_out() -> None:
+    wishes = ((0.0, 400), (10.0, 350), (20.0, 300))  # when [s], how much [pages]
+    guests = [
+        guest(
+            task(sleep(at_s), allocate(0), sleep(1e9)),
+            regions=[anon(pages)],
+            guest_id=number,
+            boot_s=30.0,  # who is killed is not back before the end
+        )
+        for number, (at_s, pages) in enumerate(wishes)
+    ]
+    spec = host(*guests, ram_pages=600, swap_pages=250)
+    before = run(spec, 49.0).guest[0]
+    assert before["resident_pages"][0] < before["resident_pages"][1]
+    assert before["host_swapped_pages"][0] > 100
+    assert run(spec, 60.0).guest[0]["host_kills"].tolist() == [1, 0, 0]
+
+
+def test_who_runs_out_of_memory_pays_for_what_leaves_the_balloon() -> None:
+    one = guest(task(sleep(10.0), allocate(0), sleep(1e9)), regions=[anon(600)])
+    fleet = run(host(one), 1.0)
+    targets(fleet, 300)
+    fleet.advance(np.array([9.0]))
+    assert fleet.guest[0, 0]["balloon_pages"] > 700
+    targets(fleet, -1)
+    fleet.advance(np.array([20.0]))
+    fleet.check()
+    left = fleet.guest[0, 0]["deflated"]
+    assert left > 300 and fleet.guest[0, 0]["oom_kills"] == 0
+    assert seconds(fleet)["balloon"] >= left * BALLOON_DEFLATE_S

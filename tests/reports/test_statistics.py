@@ -57,7 +57,7 @@ def test_paired_difference_by_hand() -> None:
     found = statistics.paired_difference(
         own, other, np.array(["a", "b", "a"]), np.array(["b", "a", "b", "a"])
     )
-    assert found.value == pytest.approx([0.9 - 0.7, 0.5 - 0.3, 0.8 - 0.7])
+    assert found.value == pytest.approx([0.3, 0.1, 0.3, 0.1, 0.2, 0.0])
 
 
 def test_paired_difference_names_the_missing_key() -> None:
@@ -70,7 +70,7 @@ def test_paired_difference_names_the_missing_key() -> None:
 def test_interval_equals_the_exact_bootstrap_of_a_small_sample() -> None:
     values = np.array([0.1, 0.2, 0.4, 0.9, 0.7, 0.3])
     exact = [np.mean(draw) for draw in itertools.product(values, repeat=len(values))]
-    tail = statistics._expanded_tail(len(values))
+    tail = statistics._expanded_tail(len(values), len(values) - 1)
     found = bootstrap_mean(sample(values), resamples=40_000)
     assert found.value == pytest.approx(np.mean(values))
     assert found.low == pytest.approx(np.quantile(exact, tail), abs=0.006)
@@ -78,9 +78,9 @@ def test_interval_equals_the_exact_bootstrap_of_a_small_sample() -> None:
 
 
 def test_expanded_tail_is_a_t_interval_in_the_limit_and_wider_for_few() -> None:
-    assert statistics._expanded_tail(100_000) == pytest.approx(0.025, abs=1e-5)
+    assert statistics._expanded_tail(100_000, 99_999) == pytest.approx(0.025, abs=1e-5)
     # Hesterberg's formula at n = 5: sqrt(5/4) * 2.776445 = 3.104160 standard deviations.
-    assert statistics._expanded_tail(5) == pytest.approx(0.000954, abs=2e-6)
+    assert statistics._expanded_tail(5, 4) == pytest.approx(0.000954, abs=2e-6)
 
 
 def test_intervals_cover_a_normal_mean_about_as_often_as_they_say() -> None:
@@ -110,6 +110,54 @@ def test_a_spread_between_training_seeds_widens_the_interval() -> None:
     steady = bootstrap_mean(sample(hosts, training, cluster))
     shaky = bootstrap_mean(sample(hosts + 0.2 * (training - 1.5), training, cluster))
     assert shaky.high - shaky.low > 2 * (steady.high - steady.low)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("spread", [0.2, 4.0])  # between training seeds, of that between hosts
+def test_intervals_cover_with_few_training_seeds(seeds: int, spread: float) -> None:
+    generator = np.random.default_rng(seeds)
+    training, cluster = np.repeat(np.arange(seeds), 12), np.tile(np.arange(12), seeds)
+    covered = 0
+    for index in range(300):
+        runs, hosts = generator.normal(0, spread, seeds), generator.normal(0, 1, 12)
+        values = (runs[:, None] + hosts).ravel()
+        found = bootstrap_mean(sample(values, training, cluster), resamples=300, seed=index)
+        covered += found.low <= 0 <= found.high
+    assert covered / 300 >= 0.91
+
+
+def test_the_training_seeds_of_either_side_widen_a_difference() -> None:
+    hosts, runs = np.array([0.1, 0.2, 0.3, 0.4]), np.array([-0.1, 0.0, 0.1])
+    one = sample(hosts + 0.5)
+    many = sample((runs[:, None] + hosts).ravel(), np.repeat([1, 2, 3], 4), np.tile(range(4), 3))
+    keys, others = np.arange(4), np.tile(np.arange(4), 3)
+    ahead = bootstrap_mean(statistics.paired_difference(one, many, keys, others))
+    behind = bootstrap_mean(statistics.paired_difference(many, one, others, keys))
+    assert ahead == pytest.approx((-behind.value, -behind.high, -behind.low))
+    half = 4.302653 * 0.1 / np.sqrt(3)  # t of two degrees of freedom
+    assert ahead == pytest.approx((0.5, 0.5 - half, 0.5 + half))
+    again = bootstrap_mean(statistics.paired_difference(many, many, others, others))
+    assert again == pytest.approx((0, 0, 0))
+
+
+def test_many_comparisons_widen_every_interval() -> None:
+    alone = bootstrap_mean(sample([0.1, 0.2, 0.4, 0.9, 0.7, 0.3]))
+    one_of_ten = bootstrap_mean(sample([0.1, 0.2, 0.4, 0.9, 0.7, 0.3]), comparisons=10)
+    ratio = 4.773341 / 2.570582  # t of five degrees of freedom at 0.9975 and 0.975
+    assert one_of_ten.high - one_of_ten.value == pytest.approx(ratio * (alone.high - alone.value))
+
+
+def test_a_scenario_with_one_cluster_is_not_certain() -> None:
+    values = [0.1, 0.2, 0.3, 0.2, 5.1, 5.2]
+    found = bootstrap_mean(sample(values, cluster=[0, 1, 2, 3, 4, 4], scenario=[*"aaaabb"]))
+    assert found.value == pytest.approx(np.mean(values))
+    assert np.isnan(found.low) and np.isnan(found.high)
+
+
+def test_scenarios_with_a_cluster_in_common_are_one_stratum() -> None:
+    values = [0.1, 0.2, 0.3, 0.2, 0.1, 0.2]
+    found = bootstrap_mean(sample(values, cluster=[0, 1, 2, 2, 3, 4], scenario=[*"aaabbb"]))
+    assert found.low < found.value < found.high
 
 
 def test_a_difference_between_scenarios_is_no_uncertainty() -> None:

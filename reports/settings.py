@@ -8,6 +8,7 @@ from configs.loading import Config, Seconds
 from scenarios.schema import Arm
 
 Setting = float | int | bool | str
+TRAINING_SEEDS = 2**20  # hosts of training have this seed or a greater one
 
 
 class ScenarioUse(Config):
@@ -18,10 +19,20 @@ class ScenarioUse(Config):
 
 
 class Seeds(Config):
-    """Hosts are drawn from consecutive seeds; those of training begin at 2^20."""
+    """Hosts are drawn from consecutive seeds, all below those of training."""
 
-    first: int = Field(default=1000, ge=0, lt=2**20)
+    first: int = Field(default=1000, ge=0, lt=TRAINING_SEEDS)
     count: int = Field(default=8, ge=1, le=10_000)
+
+    @model_validator(mode="after")
+    def _apart_from_training(self) -> Self:
+        if self.first + self.count > TRAINING_SEEDS:
+            raise ValueError(
+                f"the last of {self.count} seeds from {self.first} on is"
+                f" {self.first + self.count - 1}; expected less than {TRAINING_SEEDS}, where the"
+                " hosts of training begin: a policy must not be judged on hosts it has learned from"
+            )
+        return self
 
 
 class ArmUse(Config):

@@ -28,7 +28,7 @@ class DrawnHost:
     kernel: Kernel
     swap_device: DevicePreset | None  # None: no swap
     marks: tuple[str, ...]  # names of the timeline's marks, by number
-    trace: str = ""  # which trace it replays and about when; empty: none
+    trace: str = ""  # which trace it replays and from when on; empty: none
 
 
 def draw(scenario: Scenario, key: Key | int) -> DrawnHost:

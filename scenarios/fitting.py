@@ -1,7 +1,9 @@
 """Which machines of a trace can be a host's guests, and from which moment on.
 
-A machine fits a window, the rows that a host lives through, if its size is wanted and it is mostly
-on and known there.  Traces with few machines may have none; then one that is on at all serves.
+The time of a split is cut into windows of as many rows as a host lives through; no two overlap, so
+that hosts of different windows are independent in time.  A machine fits a window if its size is
+wanted and it is mostly on and known there.  Traces with few machines may have none; then one that
+is on at all serves.
 """
 
 import math
@@ -30,11 +32,15 @@ class Span(NamedTuple):
 
     @property
     def windows(self) -> int:
-        """How many steps a window can begin with."""
-        return max(0, self.high - self.low - self.rows + 1)
+        """How many windows there are; none overlaps another."""
+        return max(0, self.high - self.low) // self.rows
+
+    def begin(self, window: int) -> int:
+        """The first step of a window."""
+        return self.low + window * self.rows
 
 
-Fit = Callable[[Trace, Span], np.ndarray]  # (W,) bool by the window's first step
+Fit = Callable[[Trace, Span], np.ndarray]  # (W,) bool by window
 
 
 def span(replay: Replay, dataset: Dataset, begin_s: float, end_s: float) -> Span:
@@ -92,5 +98,5 @@ def _known_and_on(trace: Trace, where: Span) -> tuple[np.ndarray, np.ndarray]:
 def _sums(values: np.ndarray, where: Span, begin: int, end: int) -> np.ndarray:
     """(W,) how many of the rows from `begin` to `end` of each window are true."""
     total = np.concatenate([[0], np.cumsum(values)])
-    first = np.arange(where.windows)
+    first = np.arange(where.windows) * where.rows
     return np.asarray(total[first + end] - total[first + begin])

@@ -98,7 +98,7 @@ def guests_of(place: Place) -> tuple[list[Occupant], tuple[spec.Entry, ...], str
         for machine in machines:
             power += _power(machine, len(found))
             found.append(_replayed(place, machine, len(found)))
-            trace = f"{machine.dataset} window {machine.window}"
+            trace = f"{machine.dataset} from step {machine.begin}"
     return found, tuple(power), trace
 
 

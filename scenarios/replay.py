@@ -2,8 +2,8 @@
 
 The configured size becomes the guest's size, the hot set (a mean of active memory) what it touches
 all the time, what was granted beyond it memory that is resident but cold, and a machine that is
-off is a guest that is stopped.  All guests of a host come from one data set and begin at the same
-moment of it, so that what rose together rises together; each is shifted by a part of a row of its
+off is a guest that is stopped.  All guests of a host come from one data set and from one window of
+it (`fitting`), so that what rose together rises together; each is shifted by a part of a row of its
 own, and `rows` says what happens between rows, so that the trace's clock cannot be learnt.
 """
 
@@ -42,7 +42,7 @@ class Replayed:
     size: int  # [bytes] of the guest
     on: tuple[Segment, ...]  # in order; the last may end at infinity
     built: Built
-    window: int  # of the trace, cut into pieces as long as a host's life, that it begins in
+    begin: int  # first step of the window of the trace that it lives through
 
 
 @dataclass(frozen=True)
@@ -80,20 +80,21 @@ def machines_of_host(
             f"{dataset.name}: split {replay.split} has {where.high - where.low} steps; expected"
             f" {where.rows} for {end_s:g} s, {replay.compression:g} times as fast"
         )
-    begin = int(rng.integers(where.low, where.low + where.windows))
+    number = int(rng.integers(where.windows))
     count = int(stream(key, "trace guests").integers(replay.guests[0], replay.guests[1] + 1))
     draw = _Draw(replay, dataset, key, where)
     ids = range(first_id, first_id + count)
-    chosen = draw.machines(ids, begin, fitting.mostly_on)
+    chosen = draw.machines(ids, number, fitting.mostly_on)
     if ids and not chosen:
-        begin, fit = draw.window()
-        chosen = draw.machines(ids, begin, fit)
+        number, fit = draw.window()
+        chosen = draw.machines(ids, number, fit)
+    begin = where.begin(number)
     found = []
     for guest_id, trace in zip(ids, chosen, strict=False):
         window = _window(replay, trace, begin, where.rows)
         rng = stream(key, "trace guest", guest_id)
         made = _guest(replay, dataset.name, trace, window, rng, page=page, row_s=row_s)
-        found.append(replace(made, window=begin // where.rows))
+        found.append(replace(made, begin=begin))
     return found
 
 
@@ -106,17 +107,19 @@ class _Draw:
     key: Key
     where: Span
 
-    def machines(self, ids: range, begin: int, fit: Fit) -> list[Trace]:
+    def machines(self, ids: range, window: int, fit: Fit) -> list[Trace]:
         """A machine for each guest, none twice, until there are no more that fit."""
         found: dict[str, Trace] = {}
         for guest_id in ids:
-            trace = self._machine(guest_id, begin, fit, found)
+            trace = self._machine(guest_id, window, fit, found)
             if trace is None:
                 break
             found[trace.vm] = trace
         return list(found.values())
 
-    def _machine(self, guest_id: int, begin: int, fit: Fit, taken: Collection[str]) -> Trace | None:
+    def _machine(
+        self, guest_id: int, window: int, fit: Fit, taken: Collection[str]
+    ) -> Trace | None:
         """A machine of the split that fits; of few, whichever is left."""
         names = traces.machines_of(self.dataset, self.replay.split)
         rng = stream(self.key, "trace machine", guest_id)
@@ -126,7 +129,7 @@ class _Draw:
             if vm in refused:
                 continue
             trace = self.dataset.read(vm)
-            if fitting.windows(self.replay, trace, self.where, fit)[begin - self.where.low]:
+            if fitting.windows(self.replay, trace, self.where, fit)[window]:
                 return trace
             refused.add(vm)
         return None
@@ -139,7 +142,7 @@ class _Draw:
             for own in fitting.fitting(self.replay, self.dataset, self.where, fit):
                 free |= own
             if free.any():
-                return self.where.low + int(rng.choice(np.flatnonzero(free))), fit
+                return int(rng.choice(np.flatnonzero(free))), fit
         names = traces.machines_of(self.dataset, self.replay.split)
         low, high = (size / GIB for size in self.replay.nominal)
         raise TraceError(
@@ -211,7 +214,7 @@ def _guest(
         kernel_pages=kernel,
     )
     on = _on(granted > 0, start_s)
-    return Replayed(dataset, trace.vm, pages * page, on, built, window=0)
+    return Replayed(dataset, trace.vm, pages * page, on, built, begin=0)
 
 
 def _tasks(page: int, fill: int) -> tuple[spec.Task, ...]:

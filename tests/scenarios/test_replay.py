@@ -11,7 +11,7 @@ import pytest
 
 import scenarios
 from memsim import spec
-from scenarios import datasets, traces
+from scenarios import datasets, fitting, traces
 from scenarios.curves import value_at
 from scenarios.draw import draw
 from scenarios.hosts import SimulatedHosts
@@ -180,3 +180,12 @@ def test_the_measured_machines_make_possible_hosts() -> None:
                 if phase.size >= 0:
                     most = guest.curves[phase.size].value.max()
                     assert most <= guest.regions[phase.region].pages
+
+
+def test_windows_of_a_trace_are_one_and_the_same_or_apart(tmp_path: Path) -> None:
+    write_machines(tmp_path / "t.parquet", machines=4, steps=400)
+    asked = replay(tmp_path, guests=(1, 1))
+    where = fitting.span(asked, datasets.measured(tmp_path)[0], 600.0, END_S)
+    begins = {machines_of_host(asked, (0, key), END_S, MIB, 0)[0].begin for key in range(40)}
+    assert begins == {where.low + where.rows * window for window in range(4)}
+    assert max(begins) + where.rows <= where.high

@@ -119,7 +119,7 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
         said = arms.sentences(measured)
         table.show_arms(measured, said, table.terminal())
     else:
-        said = verdict(results, ranked, reference, resamples)
+        said = verdict(results, ranked, reference, resamples, config.bootstrap.seed)
         table.show(ranked, said, reference, table.terminal())
     if not reused or not (where / folder.REPORT).is_file():
         about = _provenance(config, workloads, found, command)

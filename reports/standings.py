@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.episodes import BASELINE_SEED, Episode, Results
+from reports.episodes import BASELINE_SEED, Episode, GuestEpisode, Results
+from reports.slowdown import JOB_LIMIT
 from reports.statistics import (
     FEW,
     RESAMPLES,
@@ -33,7 +34,7 @@ class Standing:
     difference: Interval | None  # of J to the reference, paired; None for the reference itself
     interquartile_j: float  # across training seeds; NaN for fewer than IQM_SEEDS
     tail_score: float  # mean of the worst 5 % of guest scores
-    slowdown_p95: float  # over guest-episodes
+    slowdown_p95: float  # over guest-episodes; one that was killed counts JOB_LIMIT at least
     kills_per_guest_hour: float
     warm_up_kills: int
     progress: float
@@ -62,38 +63,43 @@ def standings(
 
 
 def difference(
-    episodes: Sequence[Episode], others: Sequence[Episode], resamples: int, seed: int = 0
+    episodes: Sequence[Episode],
+    others: Sequence[Episode],
+    resamples: int,
+    seed: int = 0,
+    comparisons: int = 1,
 ) -> Interval:
-    """The paired difference of J with its interval."""
+    """The paired difference of J with its interval, one of `comparisons` that hold together."""
     paired = paired_difference(_sample(episodes), _sample(others), _work(episodes), _work(others))
-    return bootstrap_mean(paired, resamples, seed)
+    return bootstrap_mean(paired, resamples, seed, comparisons)
 
 
 def verdict(
-    results: Results, table: Sequence[Standing], reference: str, resamples: int = RESAMPLES
+    results: Results,
+    table: Sequence[Standing],
+    reference: str,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> tuple[str, ...]:
     """Plain sentences: who won, how each learned policy fared, and what the numbers cannot say."""
-    lines = [_winner(results, table, resamples)]
+    lines = [_winner(results, table, resamples, seed)]
     for standing in table:
         if standing.learned and standing.difference is not None:
             lines.append(_learned(standing, reference))
-    clusters = len({episode.cluster for episode in results.episodes})
-    if clusters < FEW:
-        lines.append(
-            f"Only {clusters} independent host{'s' * (clusters > 1)}: too few for intervals to be"
-            " trusted; raise seeds.count."
-        )
-    return tuple(lines)
+    return (*lines, *_warm_up_kills(table), *_few(results.episodes))
 
 
-def _winner(results: Results, table: Sequence[Standing], resamples: int) -> str:
+def _winner(results: Results, table: Sequence[Standing], resamples: int, seed: int) -> str:
     best = table[0]
     score = f"J {best.j.value:.3f}"
     if len(table) == 1:
         return f"{best.label} ran alone: {score}, nothing to compare it with."
+    # Luck decides which of many has the best mean; it must pass all comparisons at once.
+    others = table[1:]
+    own = results.of(best.label)
     gaps = {
-        standing.label: difference(results.of(best.label), results.of(standing.label), resamples)
-        for standing in table[1:]
+        other.label: difference(own, results.of(other.label), resamples, seed, len(others))
+        for other in others
     }
     second = table[1].label
     level = [label for label, gap in gaps.items() if not gap.low > 0]
@@ -108,12 +114,40 @@ def _winner(results: Results, table: Sequence[Standing], resamples: int) -> str:
 def _learned(standing: Standing, reference: str) -> str:
     gap = standing.difference
     assert gap is not None
-    name = f"The learned policy {standing.label}"
+    alone = standing.training_seeds == 1
+    name = f"{'This one training run' if alone else 'The learned policy'} {standing.label}"
+    end = "; others may differ." if alone else "."
     if gap.low > 0:
-        return f"{name} beat {reference} by {spread(gap)} in J."
+        return f"{name} beat {reference} by {spread(gap)} in J{end}"
     if gap.high < 0:
-        return f"{name} lost to {reference}: {spread(gap)} in J."
-    return f"{name} and {reference}: no evidence of a difference ({spread(gap)} in J)."
+        return f"{name} lost to {reference}: {spread(gap)} in J{end}"
+    return f"{name} and {reference}: no evidence of a difference ({spread(gap)} in J){end}"
+
+
+def _warm_up_kills(table: Sequence[Standing]) -> list[str]:
+    killed = [
+        f"{standing.label} {standing.warm_up_kills}" for standing in table if standing.warm_up_kills
+    ]
+    return [f"Kills in the warm-up, which is not scored: {', '.join(killed)}."] if killed else []
+
+
+def _few(episodes: Sequence[Episode]) -> list[str]:
+    """A sentence for each scenario whose hosts are too few, or too alike, to tell chance."""
+    clusters: dict[str, set[str]] = {}
+    for episode in episodes:
+        clusters.setdefault(episode.scenario, set()).add(episode.cluster)
+    said = []
+    for scenario, found in clusters.items():
+        if len(found) == 1:
+            said.append(
+                f"{scenario}: only 1 independent host, so there is no interval; raise seeds.count."
+            )
+        elif len(found) < FEW:
+            said.append(
+                f"{scenario}: only {len(found)} independent hosts, too few for intervals to be"
+                " trusted; raise seeds.count."
+            )
+    return said
 
 
 def spread(interval: Interval) -> str:
@@ -140,7 +174,7 @@ def _standing(
     swapped = sum(part.host_swap_in_bytes + part.host_swap_out_bytes for part in episodes)
     busy = sum(sum(part.account_s.values()) - part.account_s["idle"] for part in episodes)
     kills = sum(episode.oom_kills + episode.host_kills for episode in episodes)
-    slowdowns = [guest.slowdown for guest in guests if not math.isnan(guest.slowdown)]
+    slowdowns = [value for guest in guests if not math.isnan(value := _slowdown(guest))]
     trained = sorted({episode.training_seed for episode in episodes})
     compared = other is not None and label != reference
     return Standing(
@@ -164,6 +198,13 @@ def _standing(
         * sum(sum(episode.interventions.values()) for episode in episodes)
         / seconds,
     )
+
+
+def _slowdown(guest: GuestEpisode) -> float:
+    """A guest's slowdown; a kill ends what is measured, so it must not look like speed."""
+    if math.isnan(guest.killed_s):
+        return guest.slowdown
+    return float(np.fmax(guest.slowdown, JOB_LIMIT))
 
 
 def _interquartile(episodes: Sequence[Episode], trained: Sequence[int]) -> float:

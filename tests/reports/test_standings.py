@@ -1,4 +1,6 @@
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 
 import numpy as np
@@ -34,7 +36,7 @@ def test_the_learned_policy_lost_and_the_sentence_says_so(three_policies: Result
     assert [standing.label for standing in ranked] == ["slides", "runs/mine", "static"]
     sentences = verdict(three_policies, ranked, "slides", resamples=2000)
     assert sentences[0].startswith("slides won: J 0.822, ahead of runs/mine by +0.080")
-    assert sentences[1].startswith("The learned policy runs/mine lost to slides: -0.080 [")
+    assert sentences[1].startswith("This one training run runs/mine lost to slides: -0.080 [")
 
 
 def test_the_learned_policy_won(invent: Invent) -> None:
@@ -61,13 +63,68 @@ def test_equal_scores_separate_nobody(invent: Invent) -> None:
 
 def test_few_hosts_are_called_few(invent: Invent) -> None:
     _, sentences = found(invent, {("slides", -1): [0.8, 0.9], ("equal", -1): [0.3, 0.2]})
-    assert sentences[-1].startswith("Only 2 independent hosts")
+    assert sentences[-1].startswith("made-up: only 2 independent hosts, too few")
 
 
 def test_one_host_gives_no_interval_and_no_winner(invent: Invent) -> None:
     _, sentences = found(invent, {("slides", -1): [0.8], ("equal", -1): [0.3]})
     assert sentences[0].startswith("No clear winner")
     assert "no interval" in sentences[0]
+    assert sentences[-1].startswith("made-up: only 1 independent host, so there is no interval")
+
+
+def test_each_scenario_needs_hosts_of_its_own(invent: Invent) -> None:
+    many = invent({("slides", -1): STEADY, ("equal", -1): below(STEADY, 0.3)})
+    alone = replace(many.episodes[0], scenario="lone", cluster="lone/0")
+    both = [alone, replace(alone, policy="equal")]
+    results = replace(many, episodes=(*many.episodes, *both))
+    ranked = standings(results, "slides", resamples=500)
+    sentences = verdict(results, ranked, "slides", resamples=500)
+    assert sentences[0].startswith("No clear winner") and "no interval" in sentences[0]
+    assert [line for line in sentences if "independent" in line] == [sentences[-1]]
+    assert sentences[-1].startswith("lone: only 1 independent host")
+
+
+def test_several_training_runs_speak_for_the_policy(invent: Invent) -> None:
+    scores: Scores = {("mine", seed): below(STEADY, seed / 100) for seed in range(3)}
+    _, sentences = found(invent, {("slides", -1): below(STEADY, 0.4), **scores})
+    assert sentences[1].startswith("The learned policy mine beat slides by +0.390")
+    scores[("mine", 2)] = below(STEADY, 0.6)  # one bad run of three
+    _, sentences = found(invent, {("slides", -1): below(STEADY, 0.4), **scores})
+    assert "no evidence of a difference" in sentences[1]
+    # so it is if they are those that the best is compared with
+    _, sentences = found(invent, {("slides", -1): below(STEADY, 0.1), **scores})
+    assert sentences[0].startswith("No clear winner: slides has the best mean")
+
+
+def test_the_best_of_many_by_chance_did_not_win(invent: Invent) -> None:
+    ahead = [0.85, 0.83, 0.80, 0.84, 0.82, 0.805]
+    two: Scores = {("best", -1): ahead, ("slides", -1): STEADY}
+    assert found(invent, two)[1][0].startswith("best won")
+    many: Scores = {(f"other {index}", -1): STEADY for index in range(20)}
+    assert found(invent, {**two, **many})[1][0].startswith("No clear winner: best has")
+
+
+def test_a_kill_does_not_hide_in_the_slowdown(invent: Invent) -> None:
+    results = invent({("slides", -1): [0.9] * 6})
+    dead = [
+        replace(part, killed_s=60.0, slowdown=slow)
+        for part, slow in zip(results.guests[:2], (1.0, math.nan), strict=True)
+    ]
+    worse = replace(results, guests=(*dead, *results.guests[2:]))
+    assert standings(results, "slides", resamples=200)[0].slowdown_p95 < 2
+    assert standings(worse, "slides", resamples=200)[0].slowdown_p95 > 15
+
+
+def test_kills_in_the_warm_up_are_told(invent: Invent) -> None:
+    results = invent({("slides", -1): STEADY, ("equal", -1): below(STEADY, 0.3)})
+    ranked = standings(results, "slides", resamples=500)
+    assert not any("warm-up" in line for line in verdict(results, ranked, "slides", 500))
+    first = replace(results.episodes[0], warm_up_kills=2)
+    results = replace(results, episodes=(first, *results.episodes[1:]))
+    ranked = standings(results, "slides", resamples=500)
+    told = "Kills in the warm-up, which is not scored: slides 2."
+    assert told in verdict(results, ranked, "slides", 500)
 
 
 def test_measures_by_hand(invent: Invent) -> None:

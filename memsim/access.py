@@ -58,6 +58,7 @@ from memsim.state import (
     G_REF,
     G_VOID,
     H_DIRTY,
+    H_REF,
     HALTS_VCPU,
     INACTIVE_ANON,
     INACTIVE_FILE,
@@ -372,6 +373,7 @@ def _finish(m: Machine, k: int, p: int, t: float) -> None:
     if pg.gflags & G_HINT:  # it was touched while the bit was set: now the bit may go
         on_alloc(m, p)
     pg.gflags &= np.uint8(255 - G_FILL - G_VOID)
+    pg.hflags |= np.uint8(H_REF)
     if tk.store or filled:
         pg.hflags |= np.uint8(H_DIRTY)
         if pg.gstate == FILE and tk.store and not pg.gflags & G_DIRTY:

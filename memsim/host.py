@@ -4,7 +4,7 @@ import numpy as np
 
 from memsim.account import FRESH_FAULT, HOST_SWAP, NOMINAL
 from memsim.cpu import first_thread, wake_kswapd, wake_thread
-from memsim.disk import ZRAM, merge_write, new_request, submit
+from memsim.disk import ROTATING, ZRAM, merge_write, new_request, submit
 from memsim.hinting import is_free
 from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, lru_of
@@ -177,9 +177,13 @@ def _swap_in(m: Machine, p: int, scattered: bool, t: float) -> int:
     rq.sector = first
     rq.count = n
     rq.bytes = float(n * hs.page_bytes)
-    # A coarse page stands for small ones that are read one window after the other, each where the
-    # last one ended if the pages are touched in order, else with a positioning of its own.
-    rq.ops = ops * max(1.0, hs.sub / hs.ra_small) if scattered else ops
+    # A coarse page stands for small ones: touched at random, each is read by itself; in order, one
+    # window after the other, where the last one ended, so that nothing that rotates has to seek.
+    if scattered:
+        ops *= hs.sub
+    elif m.device[hs.swap_device].kind != ROTATING:
+        ops = max(ops, n * hs.sub / hs.ra_small)
+    rq.ops = ops
     submit(m, r, t)
     return r
 

@@ -145,8 +145,8 @@ def check(found: np.ndarray) -> None:
     assert np.abs(progress - fine[2]).max() < PROGRESS
 
 
-AHEAD = "a scattered read of a coarse page is charged page / window requests, not page / 4 KiB"
-ORDER = "a read in order is one request for a coarse page, one for each window or slot for 4 KiB"
+AHEAD = "what is read ahead at random for nothing fills memory in 4 KiB pages, and no coarse one"
+ORDER = "slots of 4 KiB pages come in fragments, each a latency of its own"
 CODE = "I/O of coarse pages is rarer, so that the emulator's code is evicted between"
 
 

@@ -158,17 +158,14 @@ def test_hints_count_until_the_last_look_and_uses_until_the_page_is_unmapped() -
             assert used == 2 * PAGES
 
 
-SLOW_PATH = pytest.mark.xfail(reason="access._finish does not set the host bit: H_REF")
-
-
 @pytest.mark.parametrize(
     ("region", "use"),
     [
         (CLEAN, LOAD),
         (CLEAN, READ),
-        pytest.param(HINTED, LOAD, marks=SLOW_PATH),
-        pytest.param(HINTED, STORE, marks=SLOW_PATH),
-        pytest.param(FREED, ALLOCATE, marks=SLOW_PATH),
+        (HINTED, LOAD),
+        (HINTED, STORE),
+        (FREED, ALLOCATE),
     ],
 )
 def test_what_is_used_between_check_and_unmap_stays(region: int, use: Phase) -> None:

@@ -18,7 +18,7 @@ from reports.evaluation import Progress, run
 from reports.page import Provenance
 from reports.rows import EvaluationError
 from reports.settings import Evaluation
-from reports.standings import standings, verdict
+from reports.standings import cautions, standings, verdict
 from reports.workloads import Workloads, prepare
 from scenarios.traces import TraceError
 
@@ -116,7 +116,7 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
     ranked = standings(results, reference, resamples, config.bootstrap.seed)
     measured = arms.rows(results, resamples, config.bootstrap.seed) if config.arms else ()
     if measured:
-        said = arms.sentences(measured)
+        said = (*arms.sentences(measured), *cautions(results))
         table.show_arms(measured, said, table.terminal())
     else:
         said = verdict(results, ranked, reference, resamples, config.bootstrap.seed)

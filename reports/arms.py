@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reports import measures
 from reports.episodes import Episode, Results
-from reports.statistics import RESAMPLES, Interval, Sample, bootstrap_mean, paired_difference
+from reports.statistics import RESAMPLES, Interval
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,6 @@ def points(change: Interval) -> str:
     return f"{value} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
 
 
-def measured(
-    episodes: Sequence[Episode],
-    measure: Callable[[Episode], float],
-    resamples: int,
-    seed: int = 0,
-) -> Interval:
-    """The mean of a measure over episodes with its interval over hosts."""
-    return bootstrap_mean(_sample(episodes, measure), resamples, seed)
-
-
 def _row(results: Results, label: str, last: str | None, resamples: int, seed: int) -> ArmRow:
     episodes = results.of(label)
     busy = sum(sum(part.account_s.values()) - part.account_s["idle"] for part in episodes)
@@ -84,42 +75,16 @@ def _row(results: Results, label: str, last: str | None, resamples: int, seed: i
 
     change = None
     if last is not None:
-        change = _change(episodes, results.of(last), resamples, seed)
+        before = results.of(last)
+        change = measures.difference(episodes, before, measures.progress, resamples, seed)
     return ArmRow(
         label=label,
-        progress=measured(episodes, _progress, resamples, seed),
+        progress=measures.mean(episodes, measures.progress, resamples, seed),
         change=change,
         lost_share=sum(episode.lost_s for episode in episodes) / busy if busy else 0.0,
         swap_in_bytes=mean(lambda episode: episode.host_swap_in_bytes),
         swap_out_bytes=mean(lambda episode: episode.host_swap_out_bytes),
         hypercalls=mean(lambda episode: episode.hypercalls),
         resize_s=mean(lambda episode: episode.resize_s),
-        j=measured(episodes, lambda episode: episode.j, resamples, seed),
+        j=measures.mean(episodes, measures.score, resamples, seed),
     )
-
-
-def _change(
-    episodes: Sequence[Episode], others: Sequence[Episode], resamples: int, seed: int
-) -> Interval:
-    paired = paired_difference(
-        _sample(episodes, _progress), _sample(others, _progress), _work(episodes), _work(others)
-    )
-    return bootstrap_mean(paired, resamples, seed)
-
-
-def _progress(episode: Episode) -> float:
-    return episode.progress
-
-
-def _sample(episodes: Sequence[Episode], measure: Callable[[Episode], float]) -> Sample:
-    return Sample(
-        np.array([measure(episode) for episode in episodes], dtype=np.float64),
-        np.array([episode.training_seed for episode in episodes]),
-        np.array([episode.cluster for episode in episodes]),
-        np.array([episode.scenario for episode in episodes]),
-    )
-
-
-def _work(episodes: Sequence[Episode]) -> np.ndarray:
-    """(N,) what names the same work: scenario and seed."""
-    return np.array([f"{episode.scenario}\n{episode.seed}" for episode in episodes])

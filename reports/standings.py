@@ -6,16 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reports import measures
 from reports.episodes import BASELINE_SEED, Episode, GuestEpisode, Results
 from reports.slowdown import JOB_LIMIT
 from reports.statistics import (
     FEW,
     RESAMPLES,
     Interval,
-    Sample,
-    bootstrap_mean,
     interquartile_mean,
-    paired_difference,
     tail_mean,
 )
 
@@ -62,18 +60,6 @@ def standings(
     return tuple(sorted(found, key=lambda standing: -standing.j.value))
 
 
-def difference(
-    episodes: Sequence[Episode],
-    others: Sequence[Episode],
-    resamples: int,
-    seed: int = 0,
-    comparisons: int = 1,
-) -> Interval:
-    """The paired difference of J with its interval, one of `comparisons` that hold together."""
-    paired = paired_difference(_sample(episodes), _sample(others), _work(episodes), _work(others))
-    return bootstrap_mean(paired, resamples, seed, comparisons)
-
-
 def verdict(
     results: Results,
     table: Sequence[Standing],
@@ -86,7 +72,12 @@ def verdict(
     for standing in table:
         if standing.learned and standing.difference is not None:
             lines.append(_learned(standing, reference))
-    return (*lines, *_warm_up_kills(table), *_few(results.episodes))
+    return (*lines, *cautions(results))
+
+
+def cautions(results: Results) -> tuple[str, ...]:
+    """Plain sentences on what the numbers of any policies or arms cannot say."""
+    return (*_warm_up_kills(results), *_few(results.episodes))
 
 
 def _winner(results: Results, table: Sequence[Standing], resamples: int, seed: int) -> str:
@@ -98,7 +89,9 @@ def _winner(results: Results, table: Sequence[Standing], resamples: int, seed: i
     others = table[1:]
     own = results.of(best.label)
     gaps = {
-        other.label: difference(own, results.of(other.label), resamples, seed, len(others))
+        other.label: measures.difference(
+            own, results.of(other.label), measures.score, resamples, seed, len(others)
+        )
         for other in others
     }
     second = table[1].label
@@ -115,7 +108,7 @@ def _learned(standing: Standing, reference: str) -> str:
     gap = standing.difference
     assert gap is not None
     alone = standing.training_seeds == 1
-    name = f"{'This one training run' if alone else 'The learned policy'} {standing.label}"
+    name = f"{'This one training run of' if alone else 'The learned policy'} {standing.label}"
     end = "; others may differ." if alone else "."
     if gap.low > 0:
         return f"{name} beat {reference} by {spread(gap)} in J{end}"
@@ -124,30 +117,37 @@ def _learned(standing: Standing, reference: str) -> str:
     return f"{name} and {reference}: no evidence of a difference ({spread(gap)} in J){end}"
 
 
-def _warm_up_kills(table: Sequence[Standing]) -> list[str]:
-    killed = [
-        f"{standing.label} {standing.warm_up_kills}" for standing in table if standing.warm_up_kills
-    ]
-    return [f"Kills in the warm-up, which is not scored: {', '.join(killed)}."] if killed else []
+def _warm_up_kills(results: Results) -> list[str]:
+    kills = {
+        label: sum(episode.warm_up_kills for episode in results.of(label))
+        for label in results.labels()
+    }
+    told = [f"{label} {count}" for label, count in kills.items() if count]
+    return [f"Kills in the warm-up, which is not scored: {', '.join(told)}."] if told else []
 
 
 def _few(episodes: Sequence[Episode]) -> list[str]:
     """A sentence for each scenario whose hosts are too few, or too alike, to tell chance."""
     clusters: dict[str, set[str]] = {}
+    seeds: dict[str, set[int]] = {}
     for episode in episodes:
         clusters.setdefault(episode.scenario, set()).add(episode.cluster)
-    said = []
-    for scenario, found in clusters.items():
-        if len(found) == 1:
-            said.append(
-                f"{scenario}: only 1 independent host, so there is no interval; raise seeds.count."
-            )
-        elif len(found) < FEW:
-            said.append(
-                f"{scenario}: only {len(found)} independent hosts, too few for intervals to be"
-                " trusted; raise seeds.count."
-            )
-    return said
+        seeds.setdefault(episode.scenario, set()).add(episode.seed)
+    return [
+        _too_few(scenario, len(found), len(seeds[scenario]))
+        for scenario, found in clusters.items()
+        if len(found) < FEW
+    ]
+
+
+def _too_few(scenario: str, clusters: int, hosts: int) -> str:
+    effect = "too few for intervals to be trusted" if clusters > 1 else "there is no interval"
+    windows = clusters < hosts  # of traces, which several hosts replay
+    return (
+        f"Only {clusters} independent host{'s' * (clusters > 1)} in {scenario}"
+        f"{f', as its {hosts} replay the same times of a trace' if windows else ''}: {effect};"
+        f" {'longer traces have more times' if windows else 'raise seeds.count'}."
+    )
 
 
 def spread(interval: Interval) -> str:
@@ -176,14 +176,16 @@ def _standing(
     kills = sum(episode.oom_kills + episode.host_kills for episode in episodes)
     slowdowns = [value for guest in guests if not math.isnan(value := _slowdown(guest))]
     trained = sorted({episode.training_seed for episode in episodes})
-    compared = other is not None and label != reference
+    difference = None
+    if other is not None and label != reference:
+        difference = measures.difference(episodes, other, measures.score, resamples, seed)
     return Standing(
         label=label,
         learned=trained[0] != BASELINE_SEED,
         episodes=len(episodes),
         training_seeds=len(trained) if trained[0] != BASELINE_SEED else 0,
-        j=bootstrap_mean(_sample(episodes), resamples, seed),
-        difference=difference(episodes, other, resamples, seed) if compared and other else None,
+        j=measures.mean(episodes, measures.score, resamples, seed),
+        difference=difference,
         interquartile_j=_interquartile(episodes, trained),
         tail_score=tail_mean([guest.score for guest in guests]) if guests else math.nan,
         slowdown_p95=float(np.percentile(slowdowns, 95)) if slowdowns else math.nan,
@@ -216,17 +218,3 @@ def _interquartile(episodes: Sequence[Episode], trained: Sequence[int]) -> float
             for seed in trained
         ]
     )
-
-
-def _sample(episodes: Sequence[Episode]) -> Sample:
-    return Sample(
-        np.array([episode.j for episode in episodes]),
-        np.array([episode.training_seed for episode in episodes]),
-        np.array([episode.cluster for episode in episodes]),
-        np.array([episode.scenario for episode in episodes]),
-    )
-
-
-def _work(episodes: Sequence[Episode]) -> np.ndarray:
-    """(N,) what names the same work: scenario and seed."""
-    return np.array([f"{episode.scenario}\n{episode.seed}" for episode in episodes])

@@ -7,8 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports import plotstyle
-from reports.arms import measured
+from reports import measures, plotstyle
 from reports.episodes import Episode, Results
 from reports.figures import cause_handles, lost_shares, stacked_causes
 from reports.plotstyle import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILION
@@ -83,7 +82,7 @@ def _bars(
     height: float = 0.62,
     title: str | None = None,
 ) -> None:
-    found = [measured(results.of(label), panel.measure, resamples) for label in labels]
+    found = [measures.mean(results.of(label), panel.measure, resamples) for label in labels]
     rows = np.arange(len(labels)) + shift
     values = [interval.value for interval in found]
     axes.barh(rows, values, height, color=panel.colour, linewidth=0, label=title)

@@ -10,7 +10,7 @@ from rich.console import Console
 from memsim.account import CLASSES
 from reports import table
 from reports.episodes import BASELINE_SEED, Results
-from reports.standings import Standing, standings, verdict
+from reports.standings import Standing, cautions, standings, verdict
 
 STEADY = [0.80, 0.82, 0.78, 0.81, 0.79, 0.80]
 
@@ -36,7 +36,7 @@ def test_the_learned_policy_lost_and_the_sentence_says_so(three_policies: Result
     assert [standing.label for standing in ranked] == ["slides", "runs/mine", "static"]
     sentences = verdict(three_policies, ranked, "slides", resamples=2000)
     assert sentences[0].startswith("slides won: J 0.822, ahead of runs/mine by +0.080")
-    assert sentences[1].startswith("This one training run runs/mine lost to slides: -0.080 [")
+    assert sentences[1].startswith("This one training run of runs/mine lost to slides: -0.080 [")
 
 
 def test_the_learned_policy_won(invent: Invent) -> None:
@@ -63,14 +63,14 @@ def test_equal_scores_separate_nobody(invent: Invent) -> None:
 
 def test_few_hosts_are_called_few(invent: Invent) -> None:
     _, sentences = found(invent, {("slides", -1): [0.8, 0.9], ("equal", -1): [0.3, 0.2]})
-    assert sentences[-1].startswith("made-up: only 2 independent hosts, too few")
+    assert sentences[-1].startswith("Only 2 independent hosts in made-up: too few")
 
 
 def test_one_host_gives_no_interval_and_no_winner(invent: Invent) -> None:
     _, sentences = found(invent, {("slides", -1): [0.8], ("equal", -1): [0.3]})
     assert sentences[0].startswith("No clear winner")
     assert "no interval" in sentences[0]
-    assert sentences[-1].startswith("made-up: only 1 independent host, so there is no interval")
+    assert sentences[-1].startswith("Only 1 independent host in made-up: there is no interval")
 
 
 def test_each_scenario_needs_hosts_of_its_own(invent: Invent) -> None:
@@ -82,7 +82,18 @@ def test_each_scenario_needs_hosts_of_its_own(invent: Invent) -> None:
     sentences = verdict(results, ranked, "slides", resamples=500)
     assert sentences[0].startswith("No clear winner") and "no interval" in sentences[0]
     assert [line for line in sentences if "independent" in line] == [sentences[-1]]
-    assert sentences[-1].startswith("lone: only 1 independent host")
+    assert sentences[-1].startswith("Only 1 independent host in lone")
+
+
+def test_hosts_that_replay_the_same_times_are_told_apart_from_few_seeds(invent: Invent) -> None:
+    made = invent({("slides", -1): STEADY}, arms=True)
+    replays = [
+        replace(episode, scenario="replay", cluster=f"trace from step {86 * (episode.seed % 2)}")
+        for episode in made.episodes
+    ]
+    (said,) = cautions(replace(made, episodes=(*made.episodes, *replays)))
+    assert said.startswith("Only 2 independent hosts in replay, as its 6 replay the same times")
+    assert "seeds.count" not in said
 
 
 def test_several_training_runs_speak_for_the_policy(invent: Invent) -> None:

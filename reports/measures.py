@@ -1,0 +1,63 @@
+"""Measures of episodes with their intervals: by themselves, and paired by the same work."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from reports.episodes import Episode
+from reports.statistics import RESAMPLES, Interval, Sample, bootstrap_mean, paired_difference
+
+Measure = Callable[[Episode], float]
+
+
+def mean(
+    episodes: Sequence[Episode], measure: Measure, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """The mean of a measure over episodes with its interval.
+
+    Raises:
+        ValueError: no episodes.
+    """
+    return bootstrap_mean(_sample(episodes, measure), resamples, seed)
+
+
+def difference(
+    episodes: Sequence[Episode],
+    others: Sequence[Episode],
+    measure: Measure,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    comparisons: int = 1,
+) -> Interval:
+    """A measure less that of others on the same work; one interval of so many that hold together.
+
+    Raises:
+        ValueError: no episodes, or `others` lack work of theirs.
+    """
+    one, other = _sample(episodes, measure), _sample(others, measure)
+    paired = paired_difference(one, other, _work(episodes), _work(others))
+    return bootstrap_mean(paired, resamples, seed, comparisons)
+
+
+def score(episode: Episode) -> float:
+    """J."""
+    return episode.j
+
+
+def progress(episode: Episode) -> float:
+    """Useful time over useful and lost time."""
+    return episode.progress
+
+
+def _sample(episodes: Sequence[Episode], measure: Measure) -> Sample:
+    return Sample(
+        np.array([measure(episode) for episode in episodes], dtype=np.float64),
+        np.array([episode.training_seed for episode in episodes]),
+        np.array([episode.cluster for episode in episodes]),
+        np.array([episode.scenario for episode in episodes]),
+    )
+
+
+def _work(episodes: Sequence[Episode]) -> np.ndarray:
+    """(N,) what names the same work: scenario and seed."""
+    return np.array([f"{episode.scenario}\n{episode.seed}" for episode in episodes])

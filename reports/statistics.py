@@ -2,14 +2,16 @@
 
 An interval joins what hosts and what training runs leave open.  Hosts: a percentile bootstrap of
 clusters of episodes (hosts that replay the same window of a trace, or share a seed), drawn with
-replacement within each group of scenarios that have no cluster in common; quantiles are moved
-outwards for small numbers as in T. Hesterberg, "What Teachers Should Know About the Bootstrap",
-The American Statistician 69 (2015), section 4.1.3 (expanded percentile).  Training: Student's t
-over the means of the training seeds, as too few are ever trained for a bootstrap to show their
-spread.  All training seeds meet the same hosts, so the two errors add; limits are joined as in
-G. Zou and A. Donner, "Construction of confidence limits about effect measures", Statistics in
-Medicine 27 (2008), and cover at least as often as they say for normal errors (S. Banerjee,
-Sankhya 22 (1960)).  A single training seed tells nothing of others: its interval is over hosts.
+replacement for each group of scenarios that have clusters in common, the others held.  For small
+numbers n it is stretched by sqrt(n / (n - 1)) t(n - 1) / z as in T. Hesterberg, "What Teachers
+Should Know About the Bootstrap", The American Statistician 69 (2015), section 4.1.3; stretched are
+its distances from the mean and not, as there, its quantiles, which never leave the range of two or
+three values.  Training: Student's t over the means of the training seeds, as too few are ever
+trained for a bootstrap to show their spread.  All training seeds meet the same hosts, so the errors
+add; limits are joined as in G. Zou and A. Donner, "Construction of confidence limits about effect
+measures", Statistics in Medicine 27 (2008), and cover at least as often as they say for normal
+errors (S. Banerjee, Sankhya 22 (1960)).  A single training seed tells nothing of others: its
+interval is over hosts.
 """
 
 from collections.abc import Sequence
@@ -65,15 +67,12 @@ def bootstrap_mean(
     if not len(sample.value):
         raise ValueError("bootstrap_mean: no episodes")
     value = float(np.mean(sample.value))
-    low, high = _over_hosts(sample, resamples, seed, comparisons)
     spread = _over_training(sample.value, sample.training, comparisons)
     if sample.rival is not None:
         spread = np.hypot(spread, _over_training(sample.value, sample.rival, comparisons))
-    return Interval(
-        value,
-        value - float(np.hypot(value - low, spread)),
-        value + float(np.hypot(high - value, spread)),
-    )
+    hosts = _over_hosts(sample, resamples, seed, comparisons)
+    below, above = np.sqrt(np.sum(np.square([(spread, spread), *hosts]), axis=0))
+    return Interval(value, value - float(below), value + float(above))
 
 
 def paired_difference(
@@ -144,22 +143,49 @@ def interquartile_mean(values: Sequence[float] | np.ndarray) -> float:
     return float((weights * ordered).sum() / weights.sum())
 
 
-def _over_hosts(sample: Sample, resamples: int, seed: int, comparisons: int) -> tuple[float, float]:
-    """Limits if there were no other training seeds; NaN if a stratum has a single cluster."""
+def _over_hosts(
+    sample: Sample, resamples: int, seed: int, comparisons: int
+) -> list[tuple[float, float]]:
+    """How far limits are below and above the mean, by group; NaN if a scenario has one cluster.
+
+    A scenario keeps its share of the mean whichever clusters are drawn: how much scenarios differ
+    is not left to chance.
+    """
+    scenarios, scenario = np.unique(sample.scenario, return_inverse=True)
     clusters, cluster = np.unique(sample.cluster, return_inverse=True)
-    strata = _strata(cluster, np.unique(sample.scenario, return_inverse=True)[1])
-    fewest, freedom = int(np.bincount(strata).min()), len(clusters) - int(strata.max()) - 1
-    if fewest < 2:
-        return np.nan, np.nan
-    total = np.bincount(cluster, weights=sample.value)
-    drawn = _draws(strata, resamples, np.random.default_rng(seed))
-    means = drawn @ total / (drawn @ np.bincount(cluster))
-    tail = _expanded_tail(fewest, freedom)
-    # Resamples of few clusters show no rarer tail than this: t widens it for more comparisons.
-    wider = _t(freedom, comparisons) / _t(freedom, 1)
-    value = float(np.mean(sample.value))
-    low, high = np.quantile(means, (tail, 1 - tail))
-    return value - wider * (value - float(low)), value + wider * (float(high) - value)
+    total, count = np.zeros((2, len(clusters), len(scenarios)))
+    np.add.at(total, (cluster, scenario), sample.value)
+    np.add.at(count, (cluster, scenario), 1.0)
+    generator = np.random.default_rng(seed)
+    found = []
+    for group in _groups(count > 0):
+        own = np.flatnonzero(count[:, group].any(axis=1))
+        fewest = int(np.count_nonzero(count[:, group], axis=0).min())
+        if fewest < 2:
+            return [(np.nan, np.nan)]
+        drawn = _draws(len(own), resamples, generator)
+        table = np.ix_(own, group)
+        means = _group_means(drawn, total[table], count[table]) / count.sum()
+        middle = total[table].sum() / count.sum()
+        low, high = np.quantile(means, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+        stretch = _stretch(fewest, comparisons)
+        found.append((stretch * (middle - float(low)), stretch * (float(high) - middle)))
+    return found
+
+
+def _group_means(drawn: np.ndarray, total: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """(resamples,) sum over S scenarios of their means times their number of episodes.
+
+    Args:
+        drawn: (resamples, C) how often each cluster is drawn.
+        total: (C, S) sum of the values of a cluster in a scenario.
+        count: (C, S) how many they are.
+    """
+    episodes = count.sum(axis=0)
+    known = total.sum(axis=0) / episodes  # stands in for a scenario of which nothing was drawn
+    counts = drawn @ count
+    means = np.where(counts > 0, drawn @ total / np.maximum(counts, 1.0), known)
+    return np.asarray(means @ episodes)
 
 
 def _over_training(values: np.ndarray, training: np.ndarray, comparisons: int) -> float:
@@ -172,37 +198,27 @@ def _over_training(values: np.ndarray, training: np.ndarray, comparisons: int) -
     return float(_t(len(seeds) - 1, comparisons) * error)
 
 
-def _strata(cluster: np.ndarray, scenario: np.ndarray) -> np.ndarray:
-    """(C,) number of the group of scenarios, joined by clusters in common, of each cluster.
+def _groups(present: np.ndarray) -> list[np.ndarray]:
+    """The scenarios of each group that is joined by clusters in common.
 
     Args:
-        cluster: (N,) number of each episode's cluster.
-        scenario: (N,) number of its scenario.
+        present: (C, S) bool, whether a cluster takes part in a scenario.
     """
-    part = np.zeros((cluster.max() + 1, scenario.max() + 1), np.int64)
-    part[cluster, scenario] = 1
-    groups = connected_components(part.T @ part, directed=False)[1]
-    return np.asarray(groups[part.argmax(axis=1)])
+    linked = present.T.astype(np.int64) @ present
+    number = connected_components(linked, directed=False)[1]
+    return [np.flatnonzero(number == group) for group in np.unique(number)]
 
 
-def _draws(strata: np.ndarray, resamples: int, generator: np.random.Generator) -> np.ndarray:
-    """(resamples, units) how often each unit is drawn; as many as there are in each stratum."""
-    drawn = np.zeros((resamples, len(strata)))
-    for stratum in np.unique(strata):
-        units = np.flatnonzero(strata == stratum)
-        shares = np.full(len(units), 1 / len(units))
-        drawn[:, units] = generator.multinomial(len(units), shares, size=resamples)
-    return drawn
+def _draws(units: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
+    """(resamples, units) how often each unit is drawn."""
+    shares = np.full(units, 1 / units)
+    return generator.multinomial(units, shares, size=resamples).astype(np.float64)
 
 
-def _expanded_tail(fewest: int, freedom: int) -> float:
-    """Which quantile of the replicates bounds the interval on either side.
-
-    Args:
-        fewest: clusters in any stratum.
-        freedom: clusters less strata.
-    """
-    return float(norm.cdf(-np.sqrt(fewest / (fewest - 1)) * _t(freedom, 1)))
+def _stretch(units: int, comparisons: int) -> float:
+    """What a percentile interval of the mean of so few lacks of one by Student's t."""
+    normal = norm.ppf((1 + LEVEL) / 2)
+    return float(np.sqrt(units / (units - 1)) * _t(units - 1, comparisons) / normal)
 
 
 def _t(freedom: int, comparisons: int) -> float:

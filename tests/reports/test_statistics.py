@@ -67,29 +67,44 @@ def test_paired_difference_names_the_missing_key() -> None:
         )
 
 
-def test_interval_equals_the_exact_bootstrap_of_a_small_sample() -> None:
+def test_interval_is_the_exact_bootstrap_of_a_small_sample_stretched() -> None:
     values = np.array([0.1, 0.2, 0.4, 0.9, 0.7, 0.3])
     exact = [np.mean(draw) for draw in itertools.product(values, repeat=len(values))]
-    tail = statistics._expanded_tail(len(values), len(values) - 1)
+    low, high = np.quantile(exact, (0.025, 0.975))
+    mean, stretch = np.mean(values), np.sqrt(6 / 5) * 2.570582 / 1.959964  # t of five over z
     found = bootstrap_mean(sample(values), resamples=40_000)
-    assert found.value == pytest.approx(np.mean(values))
-    assert found.low == pytest.approx(np.quantile(exact, tail), abs=0.006)
-    assert found.high == pytest.approx(np.quantile(exact, 1 - tail), abs=0.006)
+    assert found.value == pytest.approx(mean)
+    assert found.low == pytest.approx(mean - stretch * (mean - low), abs=0.006)
+    assert found.high == pytest.approx(mean + stretch * (high - mean), abs=0.006)
 
 
-def test_expanded_tail_is_a_t_interval_in_the_limit_and_wider_for_few() -> None:
-    assert statistics._expanded_tail(100_000, 99_999) == pytest.approx(0.025, abs=1e-5)
-    # Hesterberg's formula at n = 5: sqrt(5/4) * 2.776445 = 3.104160 standard deviations.
-    assert statistics._expanded_tail(5, 4) == pytest.approx(0.000954, abs=2e-6)
+def test_few_hosts_stretch_an_interval_and_many_do_not() -> None:
+    assert statistics._stretch(100_000, 1) == pytest.approx(1, abs=1e-4)
+    assert statistics._stretch(5, 1) == pytest.approx(np.sqrt(5 / 4) * 2.776445 / 1.959964)
 
 
-def test_intervals_cover_a_normal_mean_about_as_often_as_they_say() -> None:
+@pytest.mark.parametrize("hosts", [2, 3, 4, 8])
+def test_intervals_cover_a_normal_mean_about_as_often_as_they_say(hosts: int) -> None:
     generator = np.random.default_rng(5)
     covered = 0
     for index in range(300):
-        found = bootstrap_mean(sample(generator.normal(size=8)), resamples=800, seed=index)
+        found = bootstrap_mean(sample(generator.normal(size=hosts)), resamples=800, seed=index)
         covered += found.low <= 0 <= found.high
-    assert 0.91 <= covered / 300 <= 0.985
+    assert 0.9 <= covered / 300 <= 0.985
+
+
+@pytest.mark.parametrize("windows", [2, 3, 4])
+def test_many_hosts_of_one_scenario_do_not_vouch_for_few_of_another(windows: int) -> None:
+    generator = np.random.default_rng(windows)
+    cluster = np.concatenate([np.arange(12), 12 + np.arange(12) % windows])
+    covered = 0
+    for index in range(300):
+        spread = np.append(generator.normal(0, 0.1, 12), generator.normal(0, 1, windows))
+        found = bootstrap_mean(
+            sample(spread[cluster], cluster=cluster, scenario=[*"a" * 12, *"b" * 12]), 800, index
+        )
+        covered += found.low <= 0 <= found.high
+    assert covered / 300 >= 0.9
 
 
 def test_episodes_of_one_cluster_do_not_count_as_independent() -> None:
@@ -160,6 +175,12 @@ def test_scenarios_with_a_cluster_in_common_are_one_stratum() -> None:
     assert found.low < found.value < found.high
 
 
+def test_scenarios_keep_their_shares_whichever_clusters_are_drawn() -> None:
+    cluster, scenario = [0, 0, 0, 1, 1, 2, 3, 3], [*"aaaabbbb"]
+    found = bootstrap_mean(sample([0.2] * 4 + [0.8] * 4, cluster=cluster, scenario=scenario))
+    assert found == pytest.approx((0.5, 0.5, 0.5))
+
+
 def test_a_difference_between_scenarios_is_no_uncertainty() -> None:
     values = [0.1, 0.2, 0.3, 0.2, 5.1, 5.2, 5.3, 5.2]
     found = bootstrap_mean(sample(values, scenario=["a"] * 4 + ["b"] * 4))
@@ -181,7 +202,7 @@ def test_one_host_has_no_interval_and_shows_nothing() -> None:
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=12), st.integers(0, 10))
-def test_intervals_hold_the_mean_and_stay_within_the_values(values: list[float], seed: int) -> None:
+def test_intervals_hold_the_mean_and_come_out_again(values: list[float], seed: int) -> None:
     found = bootstrap_mean(sample(values), resamples=400, seed=seed)
-    assert min(values) - 1e-9 <= found.low <= found.high <= max(values) + 1e-9
+    assert found.low - 1e-9 <= np.mean(values) <= found.high + 1e-9
     assert found == bootstrap_mean(sample(values), resamples=400, seed=seed)

@@ -86,8 +86,14 @@ def step(
 def _decide(
     policy: Policy[S], config: GuardConfig, telemetry: Telemetry, state: LoopState[S]
 ) -> tuple[Decision, Decision, LoopState[S], Ints]:
-    asked, policy_state, wake_at_s = policy.decide(telemetry, state.policy)
-    target = asked.target_bytes
+    answer: object = policy.decide(telemetry, state.policy)
+    if not (isinstance(answer, tuple) and len(answer) == 3 and isinstance(answer[0], Decision)):
+        raise PolicyError(
+            f"policy {policy.name}: decide: {type(answer).__name__}, expected (Decision, state,"
+            " wake_at_s)"
+        )
+    asked, policy_state, wake_at_s = answer
+    target, wake_at_s = np.asarray(asked.target_bytes), np.asarray(wake_at_s)
     if target.shape != telemetry.guest_id.shape or target.dtype != np.int64:
         raise PolicyError(
             f"policy {policy.name}: target_bytes: {target.dtype} {target.shape}, "

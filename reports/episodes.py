@@ -95,6 +95,7 @@ class GuestEpisode(Identity, Counters):
 
     guest_id: int
     name: str  # profile, or what the scenario calls it
+    machine: str  # of a trace, that it replays; empty: none
     weight: int
     max_bytes: int
     present_s: float  # of the scored part

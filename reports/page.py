@@ -81,7 +81,23 @@ def _conditions(results: Results) -> str:
     return (
         f"{hosts} host{'s' * (hosts > 1)} ({', '.join(scenarios)}; {guests:.1f} guests on average),"
         f" the same work for everyone; {first.warm_up_s:g} s of warm-up under the policy itself,"
-        f" then {first.scored_s:g} s that count."
+        f" then {first.scored_s:g} s that count.{shared_machines(results)}"
+    )
+
+
+def shared_machines(results: Results) -> str:
+    """A sentence where hosts that intervals take as independent replay the same machines."""
+    clusters = {episode.key: episode.cluster for episode in results.episodes}
+    seen: dict[str, set[str]] = {}
+    for guest in results.guests:
+        if guest.machine:
+            seen.setdefault(guest.machine, set()).add(clusters[guest.key])
+    shared = sum(len(found) > 1 for found in seen.values())
+    if not shared:
+        return ""
+    return (
+        f" {shared} of {len(seen)} replayed machines live in more than one window of their trace;"
+        " intervals take windows as independent, and may be too narrow for other machines."
     )
 
 

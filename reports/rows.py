@@ -98,6 +98,7 @@ def _guest(batch: Batch, host: int, slot: int, result: Outcome, scored: Window) 
         account_s=dict(zip(CLASSES, account.tolist(), strict=True)),
         guest_id=facts.guest_id,
         name=facts.name,
+        machine=facts.source,
         weight=facts.weight,
         max_bytes=facts.size,
         present_s=result.present_s,

@@ -38,6 +38,10 @@ FLOATS = """
         decision, state, wake_at_s = super().decide(telemetry, state)
         return decision._replace(target_bytes=decision.target_bytes * 0.5), state, wake_at_s
 """
+FORGETFUL = """
+    def decide(self, telemetry, state):
+        return super().decide(telemetry, state)[0]
+"""
 
 
 @pytest.fixture
@@ -165,6 +169,14 @@ def test_arms_draw_their_figure(folder: Path, capsys: pytest.CaptureFixture[str]
             ["tiny.yaml", "--policies", "floating:Mine"],
             "target_bytes: float64 (2, 2), expected int64",
         ),
+        (
+            ["tiny.yaml", "--policies", "careless:Mine"],
+            "policy 'careless:Mine': careless.py, line 2: NameError: name 'nothing'",
+        ),
+        (
+            ["tiny.yaml", "--policies", "forgetful:Mine"],
+            "decide: Decision, expected (Decision, state, wake_at_s)",
+        ),
     ],
 )
 def test_problems_are_told_and_nothing_is_written(
@@ -176,6 +188,8 @@ def test_problems_are_told_and_nothing_is_written(
     )
     (folder / "broken_policy.py").write_text("class Mine(:\n")
     (folder / "floating.py").write_text(POLICY + FLOATS)
+    (folder / "forgetful.py").write_text(POLICY + FORGETFUL)
+    (folder / "careless.py").write_text("\nnothing.here\n")
     assert evaluate.main(given) == 2
     assert said in capsys.readouterr().err
     assert not (folder / "runs/tiny").exists()

@@ -8,6 +8,7 @@ units.  A new module is found by its name; nothing else is to be edited.
 import importlib
 import pkgutil
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,20 @@ from types import ModuleType
 from typing import Any
 
 from contract.policy import Policy
+
+FAILURES = (  # of a module of anyone's while it is loaded
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 
 
 class UnknownPolicy(ValueError):
@@ -60,12 +75,24 @@ def _foreign(name: str, settings: dict[str, Any]) -> Policy[Any]:
         with _current_folder_importable():
             module: ModuleType = importlib.import_module(module_name)
         policy: Policy[Any] = getattr(module, attribute)(**settings)
-    except (ImportError, SyntaxError, AttributeError, TypeError, ValueError) as error:
-        raise UnknownPolicy(f"policy {name!r}: {type(error).__name__}: {error}") from error
+    except FAILURES as error:
+        raise UnknownPolicy(f"policy {name!r}: {_where(error)}: {error}") from error
     lacking = [part for part in ("name", "reset", "decide") if not hasattr(policy, part)]
     if lacking:
         raise UnknownPolicy(f"policy {name!r}: lacks {', '.join(lacking)} of contract.policy")
     return policy
+
+
+def _where(error: BaseException) -> str:
+    """The kind of an error, after the line of somebody's module that it came from, if any."""
+    ours = (__file__, importlib.__file__)
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [
+        f"{Path(frame.filename).name}, line {frame.lineno}: "
+        for frame in frames
+        if frame.filename not in ours and not frame.filename.startswith("<")
+    ]
+    return f"{lines[-1] if lines else ''}{type(error).__name__}"
 
 
 @contextmanager

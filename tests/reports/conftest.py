@@ -87,6 +87,7 @@ def guest(key: Key, j: float, slot: int) -> GuestEpisode:
         **counters(1 - j),
         guest_id=slot,
         name=NAMES[slot],
+        machine="",
         weight=1000,
         max_bytes=1024 * MIB,
         present_s=3600.0,

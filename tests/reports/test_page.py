@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -113,3 +114,13 @@ def test_equal_results_draw_equal_pictures(arms: Results) -> None:
     first, again = plotstyle.svg(talk.talk(arms, 200)), plotstyle.svg(talk.talk(arms, 200))
     assert first == again
     assert "currentColor" in plotstyle.inline_svg(talk.talk(arms, 200))
+
+
+def test_machines_that_several_windows_share_are_told(three_policies: Results) -> None:
+    assert page.shared_machines(three_policies) == ""
+    replayed = [
+        replace(guest, machine=f"t/{guest.guest_id}" if guest.guest_id else f"t/own {guest.seed}")
+        for guest in three_policies.guests
+    ]
+    said = page.shared_machines(replace(three_policies, guests=tuple(replayed)))
+    assert said.startswith(" 2 of 8 replayed machines live in more than one window")

@@ -96,25 +96,32 @@ def _winner(results: Results, table: Sequence[Standing], resamples: int, seed: i
     }
     second = table[1].label
     level = [label for label, gap in gaps.items() if not gap.low > 0]
+    note = f"; {len(gaps)} intervals that hold at once" if len(gaps) > 1 else ""
     if not level:
-        return f"{best.label} won: {score}, ahead of {second} by {spread(gaps[second])}."
+        return f"{_subject(best)} won: {score}, ahead of {second} by {spread(gaps[second])}{note}."
     return (
         f"No clear winner: {best.label} has the best mean, {score}, but there is no evidence of a"
-        f" difference to {_listed(level)} ({spread(gaps[level[0]])} against {level[0]})."
+        f" difference to {_listed(level)} ({spread(gaps[level[0]])} against {level[0]}{note})."
     )
 
 
 def _learned(standing: Standing, reference: str) -> str:
     gap = standing.difference
     assert gap is not None
-    alone = standing.training_seeds == 1
-    name = f"{'This one training run of' if alone else 'The learned policy'} {standing.label}"
-    end = "; others may differ." if alone else "."
+    name = _subject(standing, "The learned policy ")
+    end = "; others may differ." if standing.training_seeds == 1 else "."
     if gap.low > 0:
         return f"{name} beat {reference} by {spread(gap)} in J{end}"
     if gap.high < 0:
         return f"{name} lost to {reference}: {spread(gap)} in J{end}"
     return f"{name} and {reference}: no evidence of a difference ({spread(gap)} in J){end}"
+
+
+def _subject(standing: Standing, title: str = "") -> str:
+    """Who a sentence is about: from a single training run nothing follows for others."""
+    if standing.training_seeds == 1:
+        return f"This one training run of {standing.label}"
+    return f"{title}{standing.label}"
 
 
 def _warm_up_kills(results: Results) -> list[str]:

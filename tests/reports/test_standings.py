@@ -42,7 +42,9 @@ def test_the_learned_policy_lost_and_the_sentence_says_so(three_policies: Result
 def test_the_learned_policy_won(invent: Invent) -> None:
     scores = {("slides", -1): below(STEADY, 0.1), ("runs/mine", 3): STEADY}
     _, sentences = found(invent, scores)
-    assert sentences[0].startswith("runs/mine won: J 0.800, ahead of slides by +0.100")
+    assert sentences[0].startswith(
+        "This one training run of runs/mine won: J 0.800, ahead of slides by +0.100"
+    )
     assert "beat slides by +0.100" in sentences[1]
 
 
@@ -113,7 +115,9 @@ def test_the_best_of_many_by_chance_did_not_win(invent: Invent) -> None:
     two: Scores = {("best", -1): ahead, ("slides", -1): STEADY}
     assert found(invent, two)[1][0].startswith("best won")
     many: Scores = {(f"other {index}", -1): STEADY for index in range(20)}
-    assert found(invent, {**two, **many})[1][0].startswith("No clear winner: best has")
+    sentence = found(invent, {**two, **many})[1][0]
+    assert sentence.startswith("No clear winner: best has")
+    assert "; 21 intervals that hold at once)" in sentence
 
 
 def test_a_kill_does_not_hide_in_the_slowdown(invent: Invent) -> None:

@@ -78,8 +78,8 @@ def follow(kept: Kept, guest_id: Ints, fresh: Callable[[int, int], Kept]) -> Kep
     Returns:
         Memory whose `guest_id` is the one given.
     """
-    if np.array_equal(kept.guest_id, guest_id):
-        return kept
+    if np.array_equal(kept.guest_id, guest_id) and (guest_id >= 0).all():
+        return kept  # an empty slot must not keep what was read there
     blank = fresh(*guest_id.shape)
     same = (guest_id[:, :, None] == kept.guest_id[:, None, :]) & (guest_id[:, :, None] >= 0)
     found, source = same.any(axis=2), same.argmax(axis=2)

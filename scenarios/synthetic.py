@@ -25,7 +25,7 @@ from scenarios.quantities import GIB
 from scenarios.traces import STEP_S, Trace, TraceError
 
 SHIPPED = Path(__file__).parent / "data" / "synthetic.npz"
-SEED, MACHINES, DAYS = 20130812, 104, 7
+SEED, MACHINES, DAYS = 1, 104, 14
 
 HOUR = 12  # steps
 DAY = 24 * HOUR

@@ -19,7 +19,7 @@ from memsim.account import (
     THROTTLE,
 )
 from memsim.cpu import sleep_until, start_stall, stop_vcpu
-from memsim.disk import new_request
+from memsim.disk import ROTATING, new_request
 from memsim.emulator import start_io
 from memsim.events import schedule
 from memsim.guest import add_anon, add_file, alloc_page, mark_accessed, read_request
@@ -235,6 +235,7 @@ def _swap_in(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float, 
     rq = m.request[r]
     rq.head = SWAPPED_BASE - m.vpage[v].page
     rq.swap = 1
+    rq.page = p
     rq.count = 1
     rq.sector = gs.sector0 + rq.head - gs.gslot0
     rq.bytes = float(m.host[0].page_bytes)
@@ -247,7 +248,9 @@ def _swap_in(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float, 
     gs.anon_pages += 1
     gs.guest_major += 1
     gs.guest_swap_in += 1
-    start_io(m, r, 1.0, False, t)
+    # A coarse page stands for small ones, read one by one; in order no disk that rotates seeks.
+    seeks = _scattered(m.phase[m.task[k].phase]) or m.device[gs.disk].kind != ROTATING
+    start_io(m, r, m.host[0].sub if seeks else 1.0, False, t)
     _wait_for_disk(m, e, k, r, t)
     return STOPPED, 0.0, GUEST_SWAP
 

@@ -6,7 +6,7 @@ writes, but a waiting write starves for two reads at most (mq-deadline).  Adjace
 writes merge.
 """
 
-from memsim.account import NOMINAL, QUEUED
+from memsim.account import HOST_SWAP, NOMINAL, QUEUED
 from memsim.events import request_entity, schedule
 from memsim.jit import kernel
 from memsim.machine import Machine
@@ -67,11 +67,15 @@ def new_request(m: Machine, kind: int, device: int, guest: int, cls: int) -> int
     rq.count = 0
     rq.head = NOBODY
     rq.cursor = 0
+    rq.page = NOBODY
     rq.parent = NOBODY
     rq.next = NOBODY
     rq.ops = 1.0
     rq.bytes = 0.0
     rq.nominal_s = 0.0
+    rq.begun = 0
+    rq.why = HOST_SWAP
+    rq.asked = NOBODY
     rq.coded = 0
     rq.zapped = 0
     rq.waiters = 0
@@ -163,6 +167,8 @@ def _service_end(m: Machine, d: int, r: int, ops: float, size: float, t: float) 
     if dev.kind == ROTATING:
         away = abs(rq.sector - dev.head) * m.host[0].page_bytes
         first = 0.0 if away == 0 else (dev.near_s if away < NEAR_BYTES else dev.latency_s)
+        if rq.begun and ops > 0.0:  # one more of many small ones: not where the last one ended
+            first = min(1.0, ops) * dev.latency_s
         return t + first + max(0.0, ops - 1.0) * dev.latency_s + size / dev.bytes_per_s
     # Latencies overlap, transfers share one path.
     start = max(t + ops * dev.latency_s, dev.bus_s)
@@ -183,11 +189,12 @@ def serve(m: Machine, d: int, t: float) -> None:
         # Contiguous requests are served whole; what stands for many small ones, one by one.
         most = float(MERGE_BYTES) if rq.ops <= 1.0 else max(SHARE_BYTES, rq.bytes / rq.ops)
         size = min(rq.bytes, most)
-        ops = rq.ops * (size / rq.bytes)
+        ops = rq.ops if rq.ops <= 1.0 else rq.ops * (size / rq.bytes)
         rq.state = R_SERVED
         rq.from_s = t
         rq.over = QUEUED if dev.last_cls <= QUEUED else dev.last_cls
         end = _service_end(m, d, r, ops, size, t)
+        rq.begun = 1
         rq.ops -= ops
         rq.bytes -= size
         dev.busy += 1

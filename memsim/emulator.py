@@ -6,11 +6,11 @@ guest (stale reads, as VSwapper calls them).  It reclaims nothing itself but wak
 
 import numpy as np
 
-from memsim.account import HOST_SWAP
-from memsim.cpu import wake_kswapd
+from memsim.account import HOST_SWAP, NOMINAL
+from memsim.cpu import first_thread, wake_thread
 from memsim.disk import end_share, free_request, new_request, serve, submit, unloaded_s
 from memsim.events import request_entity, schedule
-from memsim.guest import finish_disk_read, finish_disk_write
+from memsim.guest import finish_disk_read, finish_disk_write, request_page
 from memsim.hinting import on_alloc
 from memsim.host import (
     NEED_FRAME,
@@ -20,12 +20,12 @@ from memsim.host import (
     finish_read,
     finish_write,
     group_of,
+    limiter,
     over_limit,
-    wake_limiter,
 )
 from memsim.jit import kernel
 from memsim.machine import Machine
-from memsim.params import CONGESTION_S, FILE_READAHEAD, RETRY_S
+from memsim.params import CONGESTION_S, RETRY_S
 from memsim.pressure import host_stall
 from memsim.state import (
     CODE_READ,
@@ -46,14 +46,6 @@ from memsim.waits import book_waiters
 
 
 @kernel
-def page_of(m: Machine, r: int, i: int) -> int:
-    """Return the guest page that a disk request's i-th page goes to or comes from, or < 0."""
-    rq = m.request[r]
-    v = m.gslot[rq.head] if rq.swap else rq.head + i
-    return m.vpage[v].page if v != NOBODY else NOBODY
-
-
-@kernel
 def _set_state(m: Machine, r: int, state: int, t: float) -> None:
     book_waiters(m, r, t)
     rq = m.request[r]
@@ -63,24 +55,37 @@ def _set_state(m: Machine, r: int, state: int, t: float) -> None:
         host_stall(m, 1 if now else -1, t)
         m.host[0].page_waiters += 1 if now else -1
     rq.state = state
+    if state != R_FRAME:
+        rq.asked = NOBODY
 
 
 @kernel
 def _await_lock(m: Machine, r: int, t: float) -> None:
     # A reclaimer holds the page for a moment, or no request is to be had.
     _set_state(m, r, R_FRAME, t)
+    m.request[r].asked = NOBODY
     schedule(m, request_entity(m, r), t + RETRY_S, m.request[r].guest)
 
 
 @kernel
 def _await_frame(m: Machine, r: int, t: float) -> None:
-    g = m.request[r].guest
-    if over_limit(m, g):
-        wake_limiter(m, g, t)
-    else:
-        wake_kswapd(m, t)
+    # A host thread reclaims for it.
+    rq = m.request[r]
+    g = rq.guest
+    e = limiter(m, g) if over_limit(m, g) else first_thread(m)
+    if rq.asked == NOBODY or rq.parent != e:
+        rq.parent = e
+        rq.asked = m.cpu[e].gave_up
+    wake_thread(m, e, t)
     _set_state(m, r, R_FRAME, t)
     schedule(m, request_entity(m, r), t + CONGESTION_S, g)
+
+
+@kernel
+def in_vain(m: Machine, r: int) -> bool:
+    """Tell whether a request waits for a frame and who reclaims for it has given up meanwhile."""
+    rq = m.request[r]
+    return rq.state == R_FRAME and rq.asked != NOBODY and m.cpu[rq.parent].gave_up > rq.asked
 
 
 @kernel
@@ -100,7 +105,9 @@ def _read_code(m: Machine, r: int, t: float) -> bool:
     if missing <= 0:
         _await_frame(m, r, t)
         return False
-    c = new_request(m, CODE_READ, gs.disk, m.request[r].guest, HOST_SWAP)
+    # What was never read before is nominal, as any data.
+    cls = NOMINAL if gs.code_read + missing <= gs.code_pages else HOST_SWAP
+    c = new_request(m, CODE_READ, gs.disk, m.request[r].guest, cls)
     if c == NOBODY:
         _await_lock(m, r, t)
         return False
@@ -108,15 +115,34 @@ def _read_code(m: Machine, r: int, t: float) -> bool:
     hs.cached_pages += missing
     gr.usage += missing
     gs.code_resident += missing
+    if cls == NOMINAL:
+        gs.code_read += missing
     rc = m.request[c]
     rc.parent = r
     rc.count = 0
     rc.bytes = float(missing * hs.page_bytes)
-    rc.ops = max(1.0, missing * hs.sub / FILE_READAHEAD)
-    m.request[r].coded = 1
+    rc.nominal_s = unloaded_s(m, gs.disk, rc.ops, rc.bytes, False)
     _set_state(m, r, R_CODE, t)
+    rq = m.request[r]
+    rq.coded = 1
+    rq.parent = c
+    rq.why = cls
+    rq.from_s = t + rc.nominal_s
     submit(m, c, t)
     return False
+
+
+@kernel
+def _pin(m: Machine, r: int, p: int) -> None:
+    # The next page of a request is there, and stays until the device is done with it.
+    rq = m.request[r]
+    pg = m.page[p]
+    on_alloc(m, p)
+    pg.hflags |= np.uint8(H_PINNED | H_REF)
+    if rq.kind == DISK_READ:
+        pg.hflags |= np.uint8(H_DIRTY)
+    rq.cursor += 1
+    rq.asked = NOBODY
 
 
 @kernel
@@ -130,25 +156,25 @@ def go_on(m: Machine, r: int, t: float) -> None:
     if not _read_code(m, r, t):
         return
     while rq.cursor < rq.count:
-        p = page_of(m, r, rq.cursor)
-        if p >= 0:
-            need, _, _ = fault(m, p, False, t)
-            if need == NEED_READ:
-                rq.parent = m.page[p].hprev
-                _set_state(m, r, R_PAGE, t)
-                return
-            if need == NEED_FRAME:
-                _await_frame(m, r, t)
-                return
-            if need != NOW:
-                _await_lock(m, r, t)
-                return
-            pg = m.page[p]
-            on_alloc(m, p)
-            pg.hflags |= np.uint8(H_PINNED | H_REF)
-            if rq.kind == DISK_READ:
-                pg.hflags |= np.uint8(H_DIRTY)
-        rq.cursor += 1
+        p = request_page(m, r, rq.cursor)
+        # A request of many positionings stands for many small ones: so do its faults.
+        need, cost, cls = fault(m, p, rq.ops > 1.0, t)
+        if need == NEED_READ:
+            _set_state(m, r, R_PAGE, t)
+            rq.parent = m.page[p].hprev
+            return
+        if need == NEED_FRAME:
+            _await_frame(m, r, t)
+            return
+        if need != NOW:
+            _await_lock(m, r, t)
+            return
+        _pin(m, r, p)
+        if cost > 0.0:
+            _set_state(m, r, R_EMULATOR, t)
+            rq.why = cls
+            schedule(m, request_entity(m, r), t + cost, rq.guest)
+            return
     _set_state(m, r, R_EMULATOR, t)
     submit(m, r, t)
 
@@ -189,9 +215,7 @@ def _retry_page(m: Machine, read: int, t: float) -> None:
 @kernel
 def _unpin(m: Machine, r: int) -> None:
     for i in range(m.request[r].count):
-        p = page_of(m, r, i)
-        if p >= 0:
-            m.page[p].hflags &= np.uint8(255 - H_PINNED)
+        m.page[request_page(m, r, i)].hflags &= np.uint8(255 - H_PINNED)
 
 
 @kernel

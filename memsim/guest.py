@@ -337,6 +337,7 @@ def _swap_out(m: Machine, g: int, p: int) -> int:
     rq = m.request[r]
     rq.head = _alloc_gslot(m, g, m.page[p].vpn)
     rq.swap = 1
+    rq.page = p
     rq.count = 1
     rq.sector = gs.sector0 + rq.head - gs.gslot0
     rq.bytes = float(m.host[0].page_bytes)
@@ -438,19 +439,29 @@ def look_at_tail(m: Machine, g: int, inactive: int) -> int:
 
 
 @kernel
+def request_page(m: Machine, r: int, i: int) -> int:
+    """Return the guest page that a disk request's i-th page goes to or comes from.
+
+    File pages are locked or under write-back, so that the cache holds them to the end; anonymous
+    memory may be freed meanwhile.
+    """
+    rq = m.request[r]
+    return rq.page if rq.swap else m.vpage[rq.head + i].page
+
+
+@kernel
 def finish_disk_read(m: Machine, r: int) -> None:
     """Unlock the pages of a finished read and put them on the LRU."""
     rq = m.request[r]
     g = rq.guest
     for i in range(rq.count):
-        v = rq.head + i
+        p = request_page(m, r, i)
         if rq.swap:
-            v = m.gslot[rq.head]
             free_gslot(m, g, rq.head)
-        p = m.vpage[v].page if v != NOBODY else NOBODY
-        if p < 0 or not m.page[p].gflags & G_IO:
-            continue
         pg = m.page[p]
+        if pg.vpn == NOBODY:
+            give_page(m, p)
+            continue
         hot = (pg.gflags & G_SEEN) != 0
         pg.gflags &= np.uint8(255 - G_IO - G_SEEN)
         if pg.gstate == ANON:
@@ -470,13 +481,13 @@ def finish_disk_write(m: Machine, r: int) -> None:
     g = rq.guest
     gs = m.guest[g]
     for i in range(rq.count):
-        v = m.gslot[rq.head] if rq.swap else rq.head + i
-        p = m.vpage[v].page if v != NOBODY else NOBODY
-        if p < 0 or not m.page[p].gflags & G_BACK:
-            if rq.swap and v != NOBODY:  # freed meanwhile: the slot backs nothing
-                free_gslot(m, g, rq.head)
-            continue
+        p = request_page(m, r, i)
         pg = m.page[p]
+        v = pg.vpn
+        if v == NOBODY:
+            free_gslot(m, g, rq.head)
+            give_page(m, p)
+            continue
         pg.gflags &= np.uint8(255 - G_BACK)
         gs.writeback_pages -= 1
         used = (pg.gflags & (G_REF | G_DIRTY)) != 0
@@ -494,13 +505,21 @@ def finish_disk_write(m: Machine, r: int) -> None:
 
 @kernel
 def unmap_page(m: Machine, g: int, v: int) -> int:
-    """Forget the content of an anonymous virtual page; returns 1 if a page became free."""
+    """Forget the content of an anonymous virtual page; returns 1 if a page became free.
+
+    One that is being read or written stays until that is over, as a locked page or one under
+    write-back does in Linux: the device must not write to, nor read from, somebody else's memory.
+    """
     where = m.vpage[v].page
     m.vpage[v].page = NEVER
     if where <= SWAPPED_BASE:
         free_gslot(m, g, SWAPPED_BASE - where)
         return 0
     if where < 0:
+        return 0
+    if m.page[where].gflags & (G_IO | G_BACK):
+        guest_remove(m, g, where)
+        m.page[where].vpn = NOBODY
         return 0
     give_page(m, where)
     return 1

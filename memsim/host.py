@@ -3,7 +3,7 @@
 import numpy as np
 
 from memsim.account import FRESH_FAULT, HOST_SWAP, NOMINAL
-from memsim.cpu import first_thread, wake_kswapd, wake_thread
+from memsim.cpu import first_thread, wake_kswapd
 from memsim.disk import ROTATING, ZRAM, merge_write, new_request, submit
 from memsim.hinting import is_free
 from memsim.jit import kernel
@@ -12,6 +12,7 @@ from memsim.machine import Machine
 from memsim.state import (
     BALLOON,
     CACHED,
+    H_BACK,
     H_DIRTY,
     H_EVER,
     H_ISOLATED,
@@ -95,11 +96,14 @@ def leave_swap(m: Machine, p: int) -> None:
 def _map(m: Machine, p: int) -> None:
     # Without EPT dirty bits every mapping makes the page dirty, so its slot is of no use; with
     # them the slot is kept as long as swap is less than half full (vm_swap_full).
+    # A copy that is still being written cannot be freed (try_to_free_swap of mm/swapfile.c).
     hs = m.host[0]
     pg = m.page[p]
     pg.hstate = RESIDENT
     pg.hflags |= np.uint8(H_REF | H_EVER)
-    if not hs.ept_dirty or 2 * hs.swap_used_pages > hs.swap_pages:
+    if pg.hflags & H_BACK:
+        pg.hflags |= np.uint8(0 if hs.ept_dirty else H_DIRTY)
+    elif not hs.ept_dirty or 2 * hs.swap_used_pages > hs.swap_pages:
         leave_swap(m, p)
         pg.hflags |= np.uint8(H_DIRTY)
 
@@ -286,7 +290,7 @@ def write_out(m: Machine, p: int, t: float) -> bool:
         rq.bytes = float(hs.page_bytes)
         submit(m, r, t)
     pg.hstate = WRITING
-    pg.hflags = np.uint8(H_EVER)
+    pg.hflags = np.uint8(H_EVER | H_BACK)
     pg.hprev = r
     hs.writing_pages += 1
     return True
@@ -294,7 +298,7 @@ def write_out(m: Machine, p: int, t: float) -> bool:
 
 @kernel
 def finish_write(m: Machine, r: int) -> int:
-    """Free the frames of a finished swap write; returns how many."""
+    """Free the frames of a finished swap write, but for pages taken back; returns how many."""
     hs = m.host[0]
     rq = m.request[r]
     freed = 0
@@ -303,7 +307,16 @@ def finish_write(m: Machine, r: int) -> int:
         if p == NOBODY:
             continue
         pg = m.page[p]
-        if pg.hstate != WRITING or pg.hprev != r or pg.slot != s:
+        if not pg.hflags & H_BACK or (pg.hstate == WRITING and pg.hprev != r):
+            continue
+        pg.hflags &= np.uint8(255 - H_BACK)
+        if pg.gstate == BALLOON:
+            drop_page(m, p)
+            freed += 1
+            continue
+        if pg.hstate != WRITING:
+            if pg.hflags & H_DIRTY:  # the copy is old already
+                leave_swap(m, p)
             continue
         pg.hstate = SWAPPED
         pg.hflags = np.uint8(H_EVER)
@@ -318,13 +331,13 @@ def finish_write(m: Machine, r: int) -> int:
 def drop_page(m: Machine, p: int) -> None:
     """Take frame and slot of a page whose content nobody needs, without any I/O.
 
-    What is being read or is in a reclaimer's hands stays until that is over: then `finish_read`
-    and `reclaim` drop it, if it is in the balloon still.
+    What is being read or written or is in a reclaimer's hands stays until that is over: then
+    `finish_read`, `finish_write` and `reclaim` drop it, if it is in the balloon still.
     """
     pg = m.page[p]
     gs = m.guest[pg.guest]
     state = pg.hstate
-    if state == UNBACKED or state == READING or pg.hflags & H_ISOLATED:
+    if state == UNBACKED or state == READING or pg.hflags & (H_ISOLATED | H_BACK):
         return
     host_remove(m, p)
     if state == WRITING:
@@ -339,6 +352,6 @@ def drop_page(m: Machine, p: int) -> None:
 
 
 @kernel
-def wake_limiter(m: Machine, g: int, t: float) -> None:
-    """Wake the thread that reclaims inside a guest's cgroup on behalf of its emulator."""
-    wake_thread(m, first_thread(m) + 1 + m.guest[g].cgroup, t)
+def limiter(m: Machine, g: int) -> int:
+    """Return the thread that reclaims inside a guest's cgroup on behalf of its emulator."""
+    return first_thread(m) + 1 + m.guest[g].cgroup

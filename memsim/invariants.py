@@ -71,6 +71,10 @@ def _check_guest(m: Machine, g: int, where: str) -> None:
     _equal(int(blocks["free"].sum()), int(gs["free_pages"]), where, "free pages of blocks")
     # Every owned page is pointed to by its owner, and by nobody else.
     owned = (pages["gstate"] == state.ANON) | (pages["gstate"] == state.FILE)
+    orphans = owned & (pages["vpn"] == NOBODY)
+    under_io = pages["gflags"] & (state.G_IO | state.G_BACK) != 0
+    _need(bool((under_io & (pages["glist"] == 0))[orphans].all()), where, "a page of nobody")
+    owned &= ~orphans
     vpns = pages["vpn"][owned]
     index = np.flatnonzero(owned) + gs["page0"]
     _need((m.vpage["page"][vpns] == index).all(), where, "a page is not mapped by its owner")
@@ -100,7 +104,8 @@ def _check_backing(gs: np.record, pages: np.ndarray, where: str) -> None:
     lost = used & (pages["hstate"] == state.UNBACKED)
     _need(not lost.any(), where, f"{int(lost.sum())} used pages lost their content")
     # What is in the balloon takes nothing from the host, unless the host still holds it itself.
-    held = (pages["hflags"] & state.H_ISOLATED != 0) | (pages["hstate"] == state.READING)
+    held = pages["hflags"] & (state.H_ISOLATED | state.H_BACK) != 0
+    held |= pages["hstate"] == state.READING
     kept = (pages["gstate"] == state.BALLOON) & (pages["hstate"] != state.UNBACKED) & ~held
     _need(not kept.any(), where, f"{int(kept.sum())} pages in the balloon are backed")
 
@@ -126,11 +131,69 @@ def _check_host(m: Machine, where: str) -> None:
         charged = int((guests["resident_pages"] + guests["emulator_resident_pages"])[members].sum())
         charged += int(guests["code_resident"][members].sum())
         _equal(charged, int(m.group[row]["usage"]), where, f"usage of cgroup {row - 1}")
+    # What is under write-back keeps its frame and its slot until that is over.
+    back = m.page["hflags"][: hs["pages"]] & state.H_BACK != 0
+    kept = np.isin(m.page["hstate"][: hs["pages"]], (state.WRITING, state.RESIDENT)) & with_slot
+    _need(bool(kept[back].all()), where, "a page under write-back without frame or slot")
     writing = int((m.page["hstate"] == state.WRITING).sum())
     _equal(writing, int(hs["writing_pages"]), where, "writing_pages")
     busy = int((m.cpu["state"][: hs["cpus"]] == state.CPU_RUNNING).sum())
     _equal(busy, int(hs["cores_used"]), where, "cores in use")
     _need(busy <= int(hs["cores_most"]), where, "more cores in use than there ever were")
+
+
+def _disk_pages(m: Machine, rq: np.record) -> list[int]:
+    if rq["swap"]:
+        return [int(rq["page"])]
+    return [int(p) for p in m.vpage["page"][rq["head"] : rq["head"] + rq["count"]]]
+
+
+def _check_io(m: Machine, where: str) -> None:
+    # What is locked or under write-back is some request's, and what is pinned as well.
+    hs = m.host[0]
+    under_io: list[int] = []
+    pinned: list[int] = []
+    for rq in m.request[: hs["requests"]]:
+        disk = rq["kind"] in (state.DISK_READ, state.DISK_WRITE)
+        if rq["state"] != state.R_FREE and disk and not rq["zapped"]:
+            pages = _disk_pages(m, rq)
+            under_io += pages
+            pinned += pages[: rq["cursor"]]
+    page = m.page[: hs["pages"]]
+    flagged = np.flatnonzero(page["gflags"] & (state.G_IO | state.G_BACK))
+    _equal(sorted(under_io), flagged.tolist(), where, "guest pages under I/O")
+    flagged = np.flatnonzero(page["hflags"] & state.H_PINNED)
+    _equal(sorted(pinned), flagged.tolist(), where, "pinned pages")
+
+
+def _queued(m: Machine) -> set[int]:
+    found = set()
+    for dev in m.device[: m.host[0]["devices"]]:
+        for head in ("read_head", "write_head"):
+            r = int(dev[head])
+            while r != NOBODY:
+                found.add(r)
+                r = int(m.request[r]["next"])
+    return found
+
+
+def _check_requests(m: Machine, where: str) -> None:
+    # Whatever is under way will end: something is to happen to it, or to what it waits for.
+    hs = m.host[0]
+    first = int(hs["cpus"]) + int(hs["tasks"])
+    queued = _queued(m)
+    requests = m.request[: hs["requests"]]
+    _equal(int((requests["state"] != state.R_FREE).sum()), int(hs["requests_used"]), where, "used")
+    for r, rq in enumerate(requests):
+        kind = {state.R_PAGE: state.SWAP_READ, state.R_CODE: state.CODE_READ}.get(int(rq["state"]))
+        if rq["state"] == state.R_FREE or m.event[first + r]["pos"] != NOBODY:
+            continue
+        if rq["state"] == state.R_QUEUED:
+            good = r in queued
+        else:
+            on = requests[rq["parent"]]
+            good = kind is not None and on["state"] != state.R_FREE and on["kind"] == kind
+        _need(bool(good), where, f"request {r} in state {rq['state']} waits for nothing")
 
 
 def _check_time(m: Machine, where: str) -> None:
@@ -181,4 +244,6 @@ def check(m: Machine, where: str) -> None:
         _check_guest(m, g, f"{where} guest {g}")
         _check_vcpus(m, g, f"{where} guest {g}")
     _check_host(m, where)
+    _check_io(m, where)
+    _check_requests(m, where)
     _check_time(m, where)

@@ -21,6 +21,7 @@ from memsim.state import (
     FREE,
     G_FILL,
     G_HINT,
+    H_BACK,
     H_DIRTY,
     H_EVER,
     H_ISOLATED,
@@ -148,7 +149,7 @@ def _charge_emulator(m: Machine, g: int, sign: int) -> None:
         hs.free_pages += gs.code_resident
         hs.cached_pages -= gs.code_resident
         m.group[group_of(m, g)].usage -= gs.code_resident
-        gs.code_resident = 0
+        gs.code_resident = gs.code_read = 0
 
 
 @kernel
@@ -253,6 +254,7 @@ def _release(m: Machine, g: int) -> None:
             leave_swap(m, p)
             pg.hstate = UNBACKED
         else:
+            pg.hflags &= np.uint8(255 - H_BACK)
             drop_page(m, p)
         pg.hflags = np.uint8(0)
 

@@ -19,6 +19,7 @@ from memsim.params import DEF_PRIORITY
 from memsim.state import (
     BALLOON,
     CACHED,
+    H_BACK,
     H_DIRTY,
     H_EVER,
     H_ISOLATED,
@@ -136,7 +137,7 @@ def check(m: Machine, e: int, group: int) -> float:
             cost += hs.c_check
         pg = m.page[p]
         host_remove(m, p)
-        if pg.hflags & H_PINNED:
+        if pg.hflags & (H_PINNED | H_BACK):
             host_push(m, lru, 0, p)
         elif pg.hflags & H_REF:
             pg.hflags &= np.uint8(255 - H_REF)

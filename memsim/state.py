@@ -29,6 +29,9 @@ G_BACK = 64  # the guest writes it out
 G_VOID = 128  # its owner hinted it free and the kernel took the bit: undefined until next used
 G_SLOW = G_HINT | G_FILL | G_IO | G_VOID  # a touch must not take the fast path
 
+# An anonymous page that was freed under I/O keeps G_IO or G_BACK, has no owner (vpn) and is on no
+# list; it comes free when the I/O ends.
+
 # page.glist: 0 none, else 1 + the guest list; page.hlist: 0 none, else 1 + (0 inactive, 1 active)
 
 # page.hstate: what the host has of a page; resident is the only fast one
@@ -41,6 +44,7 @@ H_ISOLATED = 4  # a reclaimer holds it, off the lists
 H_UNMAPPED = 8  # ... and has unmapped it: touches wait for the lock
 H_PINNED = 16  # under DMA
 H_EVER = 32  # was backed before: a fresh fault is a repeated one
+H_BACK = 64  # under write-back to swap, even if it was taken back meanwhile
 
 page_dtype = np.dtype(
     [
@@ -243,6 +247,7 @@ guest_dtype = np.dtype(
         ("emulator_pages", "i8"),
         ("code_pages", "i8"),
         ("code_resident", "i8"),
+        ("code_read", "i8"),  # pages of it that were read for the first time
         ("code_used", "u1"),
         ("wm_min", "i8"),
         ("wm_low", "i8"),
@@ -403,6 +408,7 @@ cpu_dtype = np.dtype(
         ("unmapped", "i4"),  # pages that the last batch locked
         ("fails", "i4"),  # fruitless steps: how far the scan priority has fallen
         ("rounds", "i4"),  # fruitless rounds through all priorities
+        ("gave_up", "i8"),  # a host thread: how often all its rounds were fruitless
         ("tried", "u1"),  # a batch was done and no frame came of it yet
     ]
 )
@@ -457,13 +463,17 @@ request_dtype = np.dtype(
         ("count", "i4"),  # pages
         ("head", "i4"),  # DISK_*: first virtual page or guest slot; SWAP_READ: chain (hnext)
         ("cursor", "i4"),  # pages that the emulator has made resident so far
-        ("parent", "i4"),  # R_PAGE: the read it waits for; CODE_READ: who waits for it
+        ("page", "i4"),  # guest's own swap: the guest page, which stays its own to the end
+        # R_PAGE, R_CODE: the read it waits for; R_FRAME: the host thread; CODE_READ: who waits
+        ("parent", "i4"),
         ("next", "i4"),
         ("ops", "f8"),  # positionings left
         ("bytes", "f8"),  # left
-        ("share_bytes", "f8"),
+        ("begun", "u1"),  # a share of it was served
         ("nominal_s", "f8"),  # left of the unloaded device time
-        ("from_s", "f8"),  # begin of the share in service
+        ("from_s", "f8"),  # begin of the share in service; R_CODE: nominal end of that
+        ("why", "u1"),  # R_EMULATOR, R_CODE: class of what the emulator does
+        ("asked", "i8"),  # R_FRAME: how often that thread had given up when it was asked
         ("coded", "u1"),  # the emulator's code was read for it
         ("zapped", "u1"),  # its guest is gone
         ("waiters", "i4"),  # tasks

@@ -24,7 +24,7 @@ from memsim.cpu import (
     wake,
 )
 from memsim.disk import free_request
-from memsim.emulator import finish, go_on, retry_frames, share_done
+from memsim.emulator import finish, go_on, in_vain, retry_frames, share_done
 from memsim.events import pop, schedule, tick_entity
 from memsim.host import group_of, over_limit
 from memsim.jit import kernel
@@ -105,6 +105,13 @@ def _complete(m: Machine, k: int, cost: float, cls: int) -> None:
 
 
 @kernel
+def _out_of_memory(m: Machine, g: int, t: float) -> None:
+    # No frame is to be had for a guest: the largest of its cgroup, or of the host, has to go.
+    group = group_of(m, g) if over_limit(m, g) else NOBODY
+    kill_guest(m, largest_guest(m, group), t)
+
+
+@kernel
 def _shared(m: Machine, e: int, k: int, t: float) -> tuple[int, int]:
     # The next shared thing of a task, at its clock t.  Returns what became of the task (LEFT the
     # vCPU, may GO_ON, or has BURNT time in the kernel and is to be called again) and a class.
@@ -121,8 +128,7 @@ def _shared(m: Machine, e: int, k: int, t: float) -> tuple[int, int]:
     if what == slow.STOPPED:
         return LEFT, cls
     if what == slow.KILL_GUEST:
-        group = group_of(m, tk.guest) if over_limit(m, tk.guest) else NOBODY
-        kill_guest(m, largest_guest(m, group), t)
+        _out_of_memory(m, tk.guest, t)
         return (GO_ON if tk.state == RUNNING else LEFT), cls
     if what == slow.BURN:
         if cls == HOST_RECLAIM and m.cpu[e].stage == NO_BATCH:
@@ -228,6 +234,7 @@ def _run_thread(m: Machine, e: int, t: float) -> None:
         if done or cpu.rounds > SCAN_ROUNDS or _thread_done(m, e, hs.writing_pages):
             # What is under write-back will do: then it looks again when that is written.
             cpu.run = not done and hs.writing_pages > 0
+            cpu.gave_up += cpu.rounds > SCAN_ROUNDS and not done and hs.writing_pages == 0
             cpu.rounds = 0
             set_cpu(m, e, CPU_IDLE, 0, t)
             return
@@ -386,6 +393,9 @@ def _request_event(m: Machine, r: int, t: float) -> None:
     rq = m.request[r]
     if rq.state == R_EMULATOR or rq.state == R_PAGE or rq.state == R_FRAME or rq.state == R_CODE:
         go_on(m, r, t)
+        if in_vain(m, r):
+            rq.asked = NOBODY
+            _out_of_memory(m, rq.guest, t)
         return
     if rq.state != R_SERVED or not share_done(m, r, t):
         return

@@ -15,6 +15,8 @@ from memsim.state import (
     CPU_RUNNING,
     NOBODY,
     ON_IO,
+    R_CODE,
+    R_EMULATOR,
     R_FRAME,
     R_QUEUED,
     R_SERVED,
@@ -223,17 +225,15 @@ def begin_io_wait(m: Machine, k: int, r: int, t: float) -> None:
 
 
 @kernel
-def _book_service(m: Machine, k: int, r: int, t: float) -> None:
-    rq = m.request[r]
+def _book_service(m: Machine, k: int, cls: int, end: float, over: int, t: float) -> None:
+    # Nominal service up to `end`, when an idle device would be done; what is beyond is `over`.
     tk = m.task[k]
-    if rq.cls != NOMINAL:
-        book_time(m, k, rq.cls, t - tk.clock)
+    if cls != NOMINAL:
+        book_time(m, k, cls, t - tk.clock)
         return
-    # The first `nominal_s` of the service since `from_s` are what an idle device would take.
-    end = rq.from_s + rq.nominal_s
     nominal = max(0.0, min(t, end) - tk.clock)
     book_time(m, k, NOMINAL, nominal)
-    book_time(m, k, rq.over, t - tk.clock - nominal)
+    book_time(m, k, over, t - tk.clock - nominal)
 
 
 @kernel
@@ -250,10 +250,14 @@ def book_waiters(m: Machine, r: int, t: float) -> None:
             integrate_device(m, rq.device, t)
             _book_by_shares(m, k, share_row(m, device_scope(m, rq.device)), t - tk.clock)
         elif rq.state == R_SERVED:
-            _book_service(m, k, r, t)
+            _book_service(m, k, rq.cls, rq.from_s + rq.nominal_s, rq.over, t)
         elif rq.state == R_FRAME:
             book_time(m, k, HOST_RECLAIM, t - tk.clock)
-        else:  # R_PAGE, R_CODE, R_EMULATOR: the emulator waits for the host's swap
+        elif rq.state == R_CODE:
+            _book_service(m, k, rq.why, rq.from_s, QUEUED, t)
+        elif rq.state == R_EMULATOR:
+            book_time(m, k, rq.why, t - tk.clock)
+        else:  # R_PAGE: the emulator waits for the host's swap
             book_time(m, k, HOST_SWAP, t - tk.clock)
         tk.clock = t
 

@@ -4,7 +4,7 @@ import pytest
 
 from memsim.fleet import Fleet
 from memsim.spec import Op, Pattern, Phase
-from tests.memsim.hosts import file, guest, host, read, run, seconds, task
+from tests.memsim.hosts import SSD, file, guest, host, read, run, seconds, task
 
 DROP = Phase(Op.DROP_CACHES)
 
@@ -20,12 +20,16 @@ def reading(*script: Phase) -> Fleet:
 
 
 def test_what_the_script_dropped_is_read_as_if_for_the_first_time() -> None:
-    once = reading(in_order(800))
-    twice = reading(in_order(800), DROP, in_order(800))
-    assert twice.guest[0, 0]["disk_read"] == 2 * once.guest[0, 0]["disk_read"]
+    # The first time has more to do: fresh frames (the second as well, a few), the emulator's code.
+    first, once, twice = (
+        reading(in_order(800), *(DROP, in_order(800)) * times) for times in range(3)
+    )
+    assert twice.guest[0, 0]["disk_read"] == 3 * first.guest[0, 0]["disk_read"]
     assert twice.guest[0, 0]["refaults"] == 0
     assert "refault" not in seconds(twice)
-    assert seconds(twice)["nominal"] == pytest.approx(2 * seconds(once)["nominal"], rel=0.05)
+    costs = [seconds(fleet)["nominal"] for fleet in (first, once, twice)]
+    assert costs[2] - costs[1] == pytest.approx(costs[1] - costs[0], rel=0.1)
+    assert costs[1] - costs[0] > 800 * 4096 / SSD.bytes_per_s
 
 
 def test_what_reclaim_evicted_is_a_refault_until_the_caches_are_dropped() -> None:

@@ -178,7 +178,8 @@ def test_the_time_of_every_task_sums_to_the_wall_clock(seed: int) -> None:
         assert (fleet.account[0] >= -1e-9).all()
         for g, each in enumerate(spec.guests):
             for j, script in enumerate(each.tasks):
-                # Private touches may be ahead by a tick, work in the kernel by a chunk.
+                # Private touches may be ahead by a tick, work in the kernel by a chunk, and a task
+                # with a core through a short sleep (10 ms in these scripts).
                 longest = max((p.cost_s for p in script.phases if p.op <= Op.WRITE), default=0.0)
-                slack = spec.tick_s + 3 * longest + 1200 * 4e-6 * spec.page_bytes / 4096
+                slack = 0.01 + spec.tick_s + 3 * longest + 1200 * 4e-6 * spec.page_bytes / 4096
                 assert -1e-6 <= booked[g, j] - t <= slack

@@ -141,7 +141,7 @@ def host_frame(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
     limited = over_limit(m, g)
     if cpu.stage == NO_BATCH and cpu.tried:
         cpu.tried = 0
-        if cpu.freed == 0 and hs.writing_pages > 0:
+        if cpu.freed == 0 and hs.back_pages > 0:
             wait_for_frame(m, e, k, BLOCKS_VCPU, HOST_RECLAIM, CONGESTION_S, t)
             return STOPPED, 0.0, HOST_RECLAIM
         rounds = cpu.rounds

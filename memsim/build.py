@@ -183,6 +183,7 @@ class _Builder:
         row |= {
             "target_pages": NOBODY,
             "goal_pages": NOBODY,
+            "io_first": NOBODY,
             "stats_time_s": -1.0,
             "kernel_size": guest.kernel_pages,
             "cgroup": guest.cgroup if guest.cgroup >= 0 else len(spec.cgroups) + g,

@@ -25,7 +25,7 @@ from memsim.host import (
 )
 from memsim.jit import kernel
 from memsim.machine import Machine
-from memsim.params import CONGESTION_S, RETRY_S
+from memsim.params import CONGESTION_S, RETRY_S, SCAN_ROUNDS
 from memsim.pressure import host_stall
 from memsim.state import (
     CODE_READ,
@@ -39,8 +39,12 @@ from memsim.state import (
     R_EMULATOR,
     R_FRAME,
     R_PAGE,
+    R_QUEUED,
+    R_SERVED,
     SWAP_READ,
     SWAP_WRITE,
+    SWAPPED,
+    UNBACKED,
 )
 from memsim.waits import book_waiters
 
@@ -68,10 +72,46 @@ def _await_lock(m: Machine, r: int, t: float) -> None:
 
 
 @kernel
+def _unpin(m: Machine, r: int) -> None:
+    rq = m.request[r]
+    for i in range(rq.cursor):
+        m.page[request_page(m, r, i)].hflags &= np.uint8(255 - H_PINNED)
+    rq.cursor = 0
+
+
+@kernel
+def _has_turn(m: Machine, r: int) -> bool:
+    # If all requests that wait for frames kept the pages that they have, nothing might be left to
+    # reclaim for any of them.  So one of a guest keeps them; the others begin anew after it.
+    first = m.guest[m.request[r].guest].io_first
+    return first == NOBODY or first == r
+
+
+@kernel
+def _await_turn(m: Machine, r: int, t: float) -> None:
+    _unpin(m, r)
+    _set_state(m, r, R_FRAME, t)
+    m.request[r].asked = NOBODY
+    schedule(m, request_entity(m, r), t + CONGESTION_S, m.request[r].guest)
+
+
+@kernel
+def _end_turn(m: Machine, r: int, t: float) -> None:
+    g = m.request[r].guest
+    if m.guest[g].io_first != r:
+        return
+    m.guest[g].io_first = NOBODY
+    for i in range(m.host[0].requests):
+        if m.request[i].state == R_FRAME and m.request[i].guest == g:
+            schedule(m, request_entity(m, i), t, g)
+
+
+@kernel
 def _await_frame(m: Machine, r: int, t: float) -> None:
     # A host thread reclaims for it.
     rq = m.request[r]
     g = rq.guest
+    m.guest[g].io_first = r
     e = limiter(m, g) if over_limit(m, g) else first_thread(m)
     if rq.asked == NOBODY or rq.parent != e:
         rq.parent = e
@@ -82,10 +122,26 @@ def _await_frame(m: Machine, r: int, t: float) -> None:
 
 
 @kernel
+def _dma_goes_on(m: Machine) -> bool:
+    for r in range(m.host[0].requests):
+        rq = m.request[r]
+        at_device = rq.state == R_QUEUED or rq.state == R_SERVED
+        if at_device and (rq.kind == DISK_READ or rq.kind == DISK_WRITE):
+            return True
+    return False
+
+
+@kernel
 def in_vain(m: Machine, r: int) -> bool:
-    """Tell whether a request waits for a frame and who reclaims for it has given up meanwhile."""
+    """Tell whether a request waits for a frame and who reclaims for it has given up meanwhile.
+
+    Where DMA that is under way holds pages it may do so a few times.
+    """
     rq = m.request[r]
-    return rq.state == R_FRAME and rq.asked != NOBODY and m.cpu[rq.parent].gave_up > rq.asked
+    if rq.state != R_FRAME or rq.asked == NOBODY:
+        return False
+    fruitless = m.cpu[rq.parent].gave_up - rq.asked
+    return fruitless > (SCAN_ROUNDS if fruitless > 0 and _dma_goes_on(m) else 0)
 
 
 @kernel
@@ -102,6 +158,9 @@ def _read_code(m: Machine, r: int, t: float) -> bool:
     if gr.max != NOBODY:
         room = min(room, gr.max - gr.usage)
     missing = min(missing, room)
+    if not _has_turn(m, r):
+        _await_turn(m, r, t)
+        return False
     if missing <= 0:
         _await_frame(m, r, t)
         return False
@@ -151,12 +210,17 @@ def go_on(m: Machine, r: int, t: float) -> None:
     rq = m.request[r]
     if rq.zapped:
         _set_state(m, r, R_EMULATOR, t)
+        _end_turn(m, r, t)
         free_request(m, r)
         return
     if not _read_code(m, r, t):
         return
     while rq.cursor < rq.count:
         p = request_page(m, r, rq.cursor)
+        framed = m.page[p].hstate != UNBACKED and m.page[p].hstate != SWAPPED
+        if not framed and not _has_turn(m, r):
+            _await_turn(m, r, t)
+            return
         # A request of many positionings stands for many small ones: so do its faults.
         need, cost, cls = fault(m, p, rq.ops > 1.0, t)
         if need == NEED_READ:
@@ -176,6 +240,7 @@ def go_on(m: Machine, r: int, t: float) -> None:
             schedule(m, request_entity(m, r), t + cost, rq.guest)
             return
     _set_state(m, r, R_EMULATOR, t)
+    _end_turn(m, r, t)
     submit(m, r, t)
 
 
@@ -213,12 +278,6 @@ def _retry_page(m: Machine, read: int, t: float) -> None:
 
 
 @kernel
-def _unpin(m: Machine, r: int) -> None:
-    for i in range(m.request[r].count):
-        m.page[request_page(m, r, i)].hflags &= np.uint8(255 - H_PINNED)
-
-
-@kernel
 def finish(m: Machine, r: int, t: float) -> int:
     """Do what the end of a request means; returns how many host frames came free.
 
@@ -232,7 +291,7 @@ def finish(m: Machine, r: int, t: float) -> int:
     elif rq.kind == SWAP_WRITE:
         freed = finish_write(m, r)
     elif rq.kind == CODE_READ:
-        if rq.parent != NOBODY and m.request[rq.parent].state == R_CODE:
+        if not rq.zapped and m.request[rq.parent].state == R_CODE:
             schedule(m, request_entity(m, rq.parent), t, rq.guest)
     elif not rq.zapped:
         _unpin(m, r)

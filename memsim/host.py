@@ -293,6 +293,7 @@ def write_out(m: Machine, p: int, t: float) -> bool:
     pg.hflags = np.uint8(H_EVER | H_BACK)
     pg.hprev = r
     hs.writing_pages += 1
+    hs.back_pages += 1
     return True
 
 
@@ -310,6 +311,7 @@ def finish_write(m: Machine, r: int) -> int:
         if not pg.hflags & H_BACK or (pg.hstate == WRITING and pg.hprev != r):
             continue
         pg.hflags &= np.uint8(255 - H_BACK)
+        hs.back_pages -= 1
         if pg.gstate == BALLOON:
             drop_page(m, p)
             freed += 1

@@ -135,6 +135,7 @@ def _check_host(m: Machine, where: str) -> None:
     back = m.page["hflags"][: hs["pages"]] & state.H_BACK != 0
     kept = np.isin(m.page["hstate"][: hs["pages"]], (state.WRITING, state.RESIDENT)) & with_slot
     _need(bool(kept[back].all()), where, "a page under write-back without frame or slot")
+    _equal(int(back.sum()), int(hs["back_pages"]), where, "back_pages")
     writing = int((m.page["hstate"] == state.WRITING).sum())
     _equal(writing, int(hs["writing_pages"]), where, "writing_pages")
     busy = int((m.cpu["state"][: hs["cpus"]] == state.CPU_RUNNING).sum())

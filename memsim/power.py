@@ -254,6 +254,7 @@ def _release(m: Machine, g: int) -> None:
             leave_swap(m, p)
             pg.hstate = UNBACKED
         else:
+            m.host[0].back_pages -= 1 if pg.hflags & H_BACK else 0
             pg.hflags &= np.uint8(255 - H_BACK)
             drop_page(m, p)
         pg.hflags = np.uint8(0)

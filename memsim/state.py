@@ -143,6 +143,7 @@ host_dtype = np.dtype(
         ("zram_ratio", "f8"),
         ("slot_next", "i8"),
         ("writing_pages", "i8"),
+        ("back_pages", "i8"),  # under write-back, those that were taken back included
         ("page_waiters", "i4"),
         ("requests_used", "i4"),
         ("request_next", "i4"),
@@ -260,6 +261,7 @@ guest_dtype = np.dtype(
         ("age", "u4"),  # evictions and activations of file pages: the workingset clock
         ("gslot_next", "i8"),
         ("flush_hand", "i8"),
+        ("io_first", "i4"),  # disk request that keeps its pages while it waits for a frame
         ("resize_at", "f8"),
         # CPU
         ("runnable", "i4"),

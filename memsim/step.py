@@ -53,6 +53,7 @@ from memsim.state import (
     R_SERVED,
     RUNNABLE,
     RUNNING,
+    SWAP_WRITE,
     TIMER,
 )
 from memsim.timeline import turn
@@ -233,8 +234,8 @@ def _run_thread(m: Machine, e: int, t: float) -> None:
         done = _thread_done(m, e, 0)
         if done or cpu.rounds > SCAN_ROUNDS or _thread_done(m, e, hs.writing_pages):
             # What is under write-back will do: then it looks again when that is written.
-            cpu.run = not done and hs.writing_pages > 0
-            cpu.gave_up += cpu.rounds > SCAN_ROUNDS and not done and hs.writing_pages == 0
+            cpu.run = not done and hs.back_pages > 0
+            cpu.gave_up += cpu.rounds > SCAN_ROUNDS and not done and hs.back_pages == 0
             cpu.rounds = 0
             set_cpu(m, e, CPU_IDLE, 0, t)
             return
@@ -396,6 +397,8 @@ def _request_event(m: Machine, r: int, t: float) -> None:
         if in_vain(m, r):
             rq.asked = NOBODY
             _out_of_memory(m, rq.guest, t)
+            if rq.state == R_FRAME:  # it is first to take what came free
+                go_on(m, r, t)
         return
     if rq.state != R_SERVED or not share_done(m, r, t):
         return
@@ -408,7 +411,7 @@ def _request_event(m: Machine, r: int, t: float) -> None:
     free_request(m, r)
     if freed > 0 or rq.kind == DISK_WRITE:
         wake_waiters(m, t)
-    if freed > 0:
+    if rq.kind == SWAP_WRITE:  # what was taken back can be reclaimed again
         for e in range(first_thread(m), m.host[0].cpus):
             if m.cpu[e].run and m.cpu[e].state == CPU_IDLE:
                 queue_cpu(m, e, t)

@@ -7,8 +7,18 @@ import numpy as np
 import pytest
 
 from memsim.fleet import Fleet
-from memsim.spec import Act, Cgroup, Entry, GuestSpec, HostSpec, Pattern, Start
-from memsim.state import CACHED, RESIDENT, SWAPPED
+from memsim.spec import (
+    Act,
+    Cgroup,
+    Device,
+    DeviceKind,
+    Entry,
+    GuestSpec,
+    HostSpec,
+    Pattern,
+    Start,
+)
+from memsim.state import CACHED, NOBODY, R_FREE, RESIDENT, SWAP_WRITE, SWAPPED
 from tests.memsim.hosts import (
     SLOW,
     SSD,
@@ -145,6 +155,38 @@ def test_a_page_under_write_back_is_taken_back_without_io() -> None:
     assert seen["host_swap_in"] == 0
     assert seen["resident_pages"] == 20
     assert fleet.task[0, 0, 0]["done"] == 40
+
+
+def test_a_frame_is_kept_until_its_write_ends() -> None:
+    # Pages are taken back from a slow write-back, and reclaim wants them again meanwhile: clean
+    # as they are, they may not go before they are written.
+    script = task(
+        allocate(0), sleep(2.0), touch(0, count=600, pattern=Pattern.SEQUENTIAL, cost_s=1e-5)
+    )
+    one = guest(script, pages=700, regions=[anon(600)], cgroup=0)
+    slow = Device(DeviceKind.SOLID, latency_s=0.5, bytes_per_s=1e9)
+    squeeze = (
+        Entry(Act.CGROUP_MAX, at_s=1.99, index=0, value=0),
+        Entry(Act.CGROUP_MAX, at_s=2.4, index=0, value=300),
+    )
+    spec = host(one, devices=(slow, SSD), cgroups=(Cgroup(),), timeline=squeeze)
+    fleet = Fleet(1)
+    fleet.reset([replace(spec, ept_dirty_bits=True)])
+    m = machine(fleet)
+    taken_back = 0
+    for t in np.arange(1.99, 4.0, 0.005):
+        fleet.advance(np.array([t]))
+        fleet.check()
+        for rq in m.request[(m.request["state"] != R_FREE) & (m.request["kind"] == SWAP_WRITE)]:
+            pages = m.slot[rq["sector"] : rq["sector"] + rq["count"]]
+            states = m.page["hstate"][pages[pages != NOBODY]]
+            assert not (states == SWAPPED).any()
+            taken_back += int((states == RESIDENT).sum())
+    assert taken_back > 50
+    fleet.advance(np.array([30.0]))
+    fleet.check()
+    assert fleet.host[0]["oom_kills"] == 0
+    assert fleet.guest[0, 0]["host_swapped_pages"] >= 300
 
 
 @pytest.mark.parametrize("start", list(Start))

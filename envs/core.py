@@ -19,7 +19,7 @@ from contract.features import Observation
 from contract.loop import LoopState, Turn
 from contract.state import put_rows, take_rows
 from contract.telemetry import Telemetry, select
-from envs import meter, pack, privileged, reward
+from envs import meter, mourning, pack, privileged, reward
 from envs.meter import Change, Meter
 from envs.puppet import Puppet, PuppetState
 from envs.reward import Terms
@@ -46,6 +46,7 @@ class Outcome(NamedTuple):
     terms: Terms
     progress: Floats  # (H,) weighted mean over guests
     kills_per_guest_hour: Floats  # (H,)
+    mourned: Floats  # (H,) what guests that were killed lately cost beside the terms
     guarded: Floats  # (H,) share of guests for which the guard changed what was asked
     interventions: Ints  # (H, G) bits of contract.interventions
     finished: Bools  # (H,) all work there ever was is done
@@ -67,6 +68,7 @@ class Core:
         self._puppet = Puppet(decoding, settings.period_s, rule)
         self._starts = Starts(slots, settings.period_s, threads)
         self._state: LoopState[PuppetState] = loop.start(self._puppet, hosts, slots)
+        self._mourning = mourning.reset(hosts, slots)
         self._endless = np.zeros(hosts, bool)
         self._telemetry: Telemetry | None = None
         self._meter: Meter | None = None
@@ -92,6 +94,7 @@ class Core:
         told = fresh.policy._replace(encoder=pack.joined([start.encoder for start in starts]))
         fresh = fresh._replace(policy=told, guard=pack.joined([start.guard for start in starts]))
         self._state = put_rows(self._state, rows, fresh)
+        self._mourning = put_rows(self._mourning, rows, mourning.reset(len(rows), self.guests))
         self._tell_endless(rows)
 
     def _tell_endless(self, rows: Ints) -> None:
@@ -139,7 +142,7 @@ class Core:
         self.hosts.advance(np.where(going, before.time_s + self.settings.period_s, -np.inf))
         self._telemetry, now = self.hosts.read(), self._read_meter()
         change = meter.between(_where(going, was, now), now)
-        return self._see(self._telemetry, change), self._outcome(turn, change)
+        return self._see(self._telemetry, change), self._outcome(turn, change, going)
 
     def _read_meter(self) -> Meter:
         self._meter = meter.read(self.hosts.truth(), self.guests)
@@ -161,7 +164,7 @@ class Core:
         guests = seen.guests.reshape(len(seen.guests), -1)
         return Seen(guests, seen.host, seen.present.astype(np.int8), truth)
 
-    def _outcome(self, turn: Turn, change: Change) -> Outcome:
+    def _outcome(self, turn: Turn, change: Change, going: Bools) -> Outcome:
         settings, before = self.settings, turn.telemetry
         after = self.telemetry
         importance = np.maximum(before.weight, after.weight)  # -1: unknown, or not there yet
@@ -179,6 +182,9 @@ class Core:
             settings.weights,
             settings.episode_steps,
         )
+        self._mourning, dead = mourning.after_step(
+            self._mourning, after.guest_id, change.killed, going
+        )
         counted = (weight > 0).sum(axis=1)
         killed = (change.killed & (weight > 0)).sum(axis=1)
         touched = ((turn.interventions != 0) & (weight > 0)).sum(axis=1)
@@ -188,6 +194,7 @@ class Core:
             terms,
             1.0 - reward.mean(1.0 - share, weight),
             killed / each * (3600.0 / settings.period_s),
+            mourning.more_loss(share, dead, weight, settings.weights),
             touched / each,
             turn.interventions,
             ~self._endless & (jobs > 0) & (over == jobs),
@@ -198,6 +205,7 @@ class Core:
         hosts = pack.pack(self.hosts.snapshot(range(self.hosts.hosts)))
         arrays = {f"hosts/{name}": part for name, part in hosts.items()}
         arrays |= pack.flatten(self._state, "loop") | pack.flatten(self._seen, "seen")
+        arrays |= pack.flatten(self._mourning, "mourning")
         arrays["settings"] = np.array(self._fingerprint())
         return {name: part.copy() for name, part in arrays.items()}
 
@@ -217,6 +225,7 @@ class Core:
         blank = np.empty(0, np.float32)
         shown = Seen(blank, blank, blank, blank if self.settings.privileged else None)
         self._seen = pack.unflatten(shown, arrays, "seen")
+        self._mourning = pack.unflatten(self._mourning, arrays, "mourning")
         self._telemetry = self.hosts.read()
         self._read_meter()
         self._tell_endless(np.arange(count))

@@ -44,8 +44,8 @@ class OvercommitVectorEnv(VectorEnv[Observations, np.ndarray, np.ndarray]):
 
     ## Infos
     Arrays (num_envs,), each with a mask of the hosts that it holds for: after a step `progress`,
-    `kills`, `guarded`, `reward` by term, `interventions` by name; after a reset `seed`,
-    `episode_number` and `host`, which member of the pool it is.
+    `kills`, `mourned` (`envs.mourning`), `guarded`, `reward` by term, `interventions` by name;
+    after a reset `seed`, `episode_number` and `host`, which member of the pool it is.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012  Gymnasium declares it so
@@ -276,6 +276,7 @@ class OvercommitVectorEnv(VectorEnv[Observations, np.ndarray, np.ndarray]):
         told = {
             "progress": outcome.progress,
             "kills": outcome.kills_per_guest_hour,
+            "mourned": outcome.mourned,
             "guarded": outcome.guarded,
         }
         named = dict(zip(interventions.NAMES, counts.T.copy(), strict=True))

@@ -6,8 +6,8 @@ Collecting rollouts, time limits and advantages are SB3's.  The update is ours, 
   is clipped for each guest alone: with a joint ratio one guest's large step stops the learning of
   all others (compare "independent ratio" in Sun et al. 2022, "Trust Region Bounds for
   Decentralized PPO").  `ratio: joint` gives the textbook form.
-- Rewards have no natural size (a kill costs more than all within sight can win), so the critic
-  learns in units of the returns' running spread, and actor and critic clip their gradients apart.
+- Rewards have no natural size, so the critic learns in units of the returns' running spread, and
+  actor and critic clip their gradients apart.
 - Actions are clipped to [-1, 1] where they are carried out.  A mean far outside would make every
   sample the same action, and nothing more could be learned; its square distance is a loss.
 - The rollout becomes tensors once an update, not once a minibatch.

@@ -3,7 +3,7 @@
 Scalars for TensorBoard (`tensorboard --logdir runs/<name>/tb`), against environment steps:
 
     rollout/progress           mean of the guests' progress, weighted as in the score J; 1: no loss
-    rollout/reward             mean reward a step and host, kills at the learner's price
+    rollout/reward             mean reward a step and host, kills as the learner counts them
     rollout/reward_<term>      mean of each term of the environment's reward
     rollout/kills              guests killed, a guest and hour
     time/fps                   environment steps a second, learning included, since the start

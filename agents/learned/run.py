@@ -14,8 +14,8 @@ from agents.learned.clone import clone
 from agents.learned.export import export
 from agents.learned.folder import CARD, RunFolder, versions
 from agents.learned.lessons import Teacher
+from agents.learned.objective import Objective
 from agents.learned.ppo import GuestPPO
-from agents.learned.price import KillPrice, price_ratio
 from agents.learned.progress import Recorder, bar
 from agents.learned.settings import TrainConfig
 from agents.learned.shelf import Shelf
@@ -62,9 +62,7 @@ def train(config: TrainConfig, path: Path, make_course: MakeCourse, say: Say) ->
         course = make_course(config)
         try:
             folder.write_contract(course.contract)
-            ratio = price_ratio(config.ppo.gamma, config.environment.episode_steps)
-            env = KillPrice(course.env, ratio)
-            algorithm = GuestPPO(env, config.ppo, config.network, config.seed)
+            algorithm = GuestPPO(Objective(course.env), config.ppo, config.network, config.seed)
             algorithm.set_logger(configure(str(folder.tensorboard), ["tensorboard"]))
             shelf = folder.shelf(config.checkpoints.keep)
             progress = _resume(algorithm, folder, shelf, config, say)

@@ -45,9 +45,7 @@ class PpoSettings(Config):
     epochs: PositiveInt = 4
     learning_rate: PositiveFloat = 5e-4
     final_learning_rate: Annotated[float, Field(ge=0.0)] = 5e-5  # reached linearly at the end
-    gamma: Annotated[float, Field(ge=0.0, lt=1.0)] = (
-        0.98  # also prices a kill: agents.learned.price
-    )
+    gamma: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.98
     gae_lambda: Fraction = 0.95
     clip_range: PositiveFloat = 0.2
     ratio: Literal["guest", "joint"] = "guest"  # clip each guest's ratio, or their product

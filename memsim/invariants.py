@@ -195,6 +195,12 @@ def _check_requests(m: Machine, where: str) -> None:
             on = requests[rq["parent"]]
             good = kind is not None and on["state"] != state.R_FREE and on["kind"] == kind
         _need(bool(good), where, f"request {r} in state {rq['state']} waits for nothing")
+    # Who keeps others from taking frames is on its way to the device itself.
+    for g, first_r in enumerate(m.guest["io_first"][: hs["guests"]]):
+        rq = requests[first_r]
+        done = rq["state"] in (state.R_FREE, state.R_QUEUED, state.R_SERVED)
+        good = first_r == NOBODY or (rq["guest"] == g and not done)
+        _need(bool(good), where, f"request {first_r} keeps guest {g} from frames for nothing")
 
 
 def _check_time(m: Machine, where: str) -> None:

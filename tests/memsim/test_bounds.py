@@ -20,7 +20,17 @@ from tests.memsim.hosts import anon, guest, host
 
 ROOT = Path(__file__).parents[2]
 CHECKED = (
-    *("laws", "swap_area", "swap_and_hints", "who_waits", "resize", "power", "devices", "cpu"),
+    *(
+        "laws",
+        "swap_area",
+        "swap_and_hints",
+        "who_waits",
+        "resize",
+        "power",
+        "devices",
+        "cpu",
+        "emulator",
+    ),
     *("writeback", "page_cache"),
 )
 

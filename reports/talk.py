@@ -49,7 +49,6 @@ def talk(results: Results, resamples: int = 2000) -> Figure:
         _swap(swap, results, labels, resamples)
         for axes, panel in ((progress, PROGRESS), (hypercalls, HYPERCALLS), (resizing, RESIZING)):
             _bars(axes, panel, results, labels, resamples)
-        progress.set_xlim(0, 100)
         shares = [lost_shares(results, label) for label in labels]
         stacked_causes(stalls, shares)
         stalls.set(title="Stall time by cause", xlabel="% of busy task time")

@@ -159,7 +159,7 @@ def _config(options: argparse.Namespace) -> Evaluation:
     if "/" not in source and not source.endswith(".yaml"):
         source = f"evaluate/{source}"
     overrides = list(options.set)
-    if options.policies:
+    if options.policies is not None:
         names = ", ".join(f'"{name.strip()}"' for name in options.policies.split(","))
         overrides.append(f"policies=[{names}]")
     if options.traces:

@@ -191,7 +191,7 @@ def _standing(
         learned=trained[0] != BASELINE_SEED,
         episodes=len(episodes),
         training_seeds=len(trained) if trained[0] != BASELINE_SEED else 0,
-        j=measures.mean(episodes, measures.score, resamples, seed),
+        j=_in_range(measures.mean(episodes, measures.score, resamples, seed)),
         difference=difference,
         interquartile_j=_interquartile(episodes, trained),
         tail_score=tail_mean([guest.score for guest in guests]) if guests else math.nan,
@@ -214,6 +214,13 @@ def _slowdown(guest: GuestEpisode) -> float:
     if math.isnan(guest.killed_s):
         return guest.slowdown
     return float(np.fmax(guest.slowdown, JOB_LIMIT))
+
+
+def _in_range(score: Interval) -> Interval:
+    """The interval of a score cut to what a score can be; NaN bounds stay."""
+    return score._replace(
+        low=float(np.clip(score.low, 0, 1)), high=float(np.clip(score.high, 0, 1))
+    )
 
 
 def _interquartile(episodes: Sequence[Episode], trained: Sequence[int]) -> float:

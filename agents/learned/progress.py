@@ -108,8 +108,8 @@ class Recorder(BaseCallback):
         for name, mean in means.items():
             self.logger.record(f"rollout/{name}", mean)
         self.logger.record("time/fps", rate)
-        shown = {name: f"{means[name]:.4f}" for name in ("progress", "reward") if name in means}
-        self.shown.set_postfix(shown)
+        if "progress" in means:
+            self.shown.set_postfix(progress=f"{means['progress']:.3f}")
         self.learned = False
         self.sums.clear()
         self.steps = 0

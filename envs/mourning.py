@@ -1,8 +1,8 @@
 """Who counts as lost for a while, because it was killed: what a learner is told beside the reward.
 
 The reward prices a kill above all that an episode can win, once for each step with a kill.  That
-cannot be exploited, but neither can it be learnt from: one guest that is killed again and again
-drowns what everyone else loses.  The score J has a bounded form of the same wish, in which a guest
+cannot be exploited, but one guest that is killed again and again outweighs what all others lose,
+and returns spread widely.  The score J has a bounded form of the same wish, in which a guest
 scores 0 from a kill on.  So here a killed guest's loss is total for the next STEPS steps.
 """
 

@@ -2,8 +2,9 @@
 
 In place of the term `oom`, which is above all that an episode can win, a killed guest counts as
 wholly lost for as long as a learner looks ahead (`envs.mourning`).  So a step costs no more than
-`envs.reward.Weights.step`, n guests killed cost n times one, and no guest is worth killing: what
-it could lose in that time is lost.
+`envs.reward.Weights.step`, and n guests killed cost n times one.  This is weaker than the
+environment's price: a kill costs what that guest could lose, so it may pay if it spares the others
+more, and further kills of a guest that counts as lost only make that last longer.
 """
 
 import numpy as np

@@ -51,6 +51,7 @@ from memsim.state import (
     EVICTED,
     FILE,
     FREE_VCPU,
+    G_BITS,
     G_DIRTY,
     G_FILL,
     G_HINT,
@@ -242,7 +243,7 @@ def _swap_in(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float, 
     pg = m.page[p]
     pg.gstate = ANON
     pg.vpn = v
-    pg.gflags = np.uint8((pg.gflags & G_HINT) | G_IO | G_REF)
+    pg.gflags = np.uint16((pg.gflags & G_HINT) | G_IO | G_REF)
     pg.gprev = r
     m.vpage[v].page = p
     gs.anon_pages += 1
@@ -263,7 +264,7 @@ def _write_new(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float
     if p == NOBODY:
         return guest_reclaim(m, e, k, t)
     add_file(m, g, p, v, m.vpage[v].page == EVICTED)
-    m.page[p].gflags = np.uint8((m.page[p].gflags & G_HINT) | G_FILL)
+    m.page[p].gflags = np.uint16((m.page[p].gflags & G_HINT) | G_FILL)
     guest_push(m, g, INACTIVE_FILE, p)
     return DONE, m.host[0].c_gfault, NOMINAL
 
@@ -375,18 +376,18 @@ def _finish(m: Machine, k: int, p: int, t: float) -> None:
     filled = (pg.gflags & G_FILL) != 0
     if pg.gflags & G_HINT:  # it was touched while the bit was set: now the bit may go
         on_alloc(m, p)
-    pg.gflags &= np.uint8(255 - G_FILL - G_VOID)
+    pg.gflags &= np.uint16(G_BITS - G_FILL - G_VOID)
     pg.hflags |= np.uint8(H_REF)
     if tk.store or filled:
         pg.hflags |= np.uint8(H_DIRTY)
         if pg.gstate == FILE and tk.store and not pg.gflags & G_DIRTY:
-            pg.gflags |= np.uint8(G_DIRTY)
+            pg.gflags |= np.uint16(G_DIRTY)
             gs.dirty_pages += 1
             flush_excess(m, tk.guest, t)
     if ph.op == READ or ph.op == WRITE:
         mark_accessed(m, tk.guest, p)
     else:
-        pg.gflags |= np.uint8(G_REF)
+        pg.gflags |= np.uint16(G_REF)
         if gs.lru_exact:
             mark_accessed(m, tk.guest, p)
 

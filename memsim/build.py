@@ -51,6 +51,7 @@ def _check(spec: HostSpec) -> None:
     need(spec.tick_s > 0, f"tick_s: {spec.tick_s}, more than 0 expected")
     need(len(spec.devices) > 0, "devices: none")
     need(0 <= spec.swap_device < len(spec.devices), f"swap_device: {spec.swap_device}")
+    need(len(spec.guests) <= state.GUESTS, f"guests: more than {state.GUESTS}")
     ids = [guest.guest_id for guest in spec.guests]
     need(len(ids) == len(set(ids)), "guests: two have the same guest_id")
     for i, guest in enumerate(spec.guests):
@@ -464,10 +465,12 @@ def build(spec: HostSpec) -> Machine:
     for g, guest in enumerate(spec.guests):
         builder.guest(g, guest)
     first_group = 1
-    builder.cpus.append({"guest": NOBODY, "group": NOBODY, "weight": 1024})
+    thread = {"guest": NOBODY, "thread": state.RECLAIMER, "weight": 1024}
+    thread0 = len(builder.cpus)
+    builder.cpus.append(thread | {"group": NOBODY})
     for c in range(len(spec.cgroups) + len(spec.guests)):
-        builder.cpus.append({"guest": NOBODY, "group": first_group + c, "weight": 1024})
-    host = builder.host()
+        builder.cpus.append(thread | {"group": first_group + c})
+    host = builder.host() | {"thread0": thread0}
     cpu = _rows(state.cpu_dtype, builder.cpus)
     cpu["task"] = NOBODY
     task = _rows(state.task_dtype, builder.tasks)

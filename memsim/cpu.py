@@ -21,6 +21,7 @@ from memsim.state import (
     CPU_QUEUED,
     CPU_RUNNING,
     FREE_VCPU,
+    KERNEL_TASKS,
     NOBODY,
     RUNNABLE,
     RUNNING,
@@ -47,7 +48,7 @@ def _raise_host_floor(m: Machine, t: float) -> None:
 def _raise_guest_floor(m: Machine, g: int, t: float) -> None:
     gs = m.guest[g]
     least = np.inf
-    for k in range(gs.task0, gs.task0 + gs.tasks + 3):
+    for k in range(gs.task0, gs.task0 + gs.tasks + KERNEL_TASKS):
         tk = m.task[k]
         if tk.state == RUNNING and m.cpu[tk.cpu].state == CPU_RUNNING:
             least = min(least, tk.vr + (t - m.cpu[tk.cpu].since) * 1024.0 / tk.weight)
@@ -114,7 +115,7 @@ def next_task(m: Machine, g: int) -> int:
     """Return the runnable task of a guest with the least virtual run time, or NOBODY."""
     gs = m.guest[g]
     best = NOBODY
-    for k in range(gs.task0, gs.task0 + gs.tasks + 3):
+    for k in range(gs.task0, gs.task0 + gs.tasks + KERNEL_TASKS):
         if m.task[k].state == RUNNABLE and (best == NOBODY or m.task[k].vr < m.task[best].vr):
             best = k
     return best
@@ -260,5 +261,10 @@ def wake_kswapd(m: Machine, t: float) -> None:
 @kernel
 def first_thread(m: Machine) -> int:
     """Return the host's kswapd; the thread that enforces cgroup c's limit is the (1 + c)-th."""
-    hs = m.host[0]
-    return hs.cpus - hs.groups - 1
+    return int(m.host[0].thread0)
+
+
+@kernel
+def end_of_reclaimers(m: Machine) -> int:
+    """Return the entity behind the last thread that reclaims."""
+    return int(m.host[0].thread0 + 1 + m.host[0].groups)

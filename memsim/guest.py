@@ -27,6 +27,7 @@ from memsim.state import (
     FILE,
     FREE,
     G_BACK,
+    G_BITS,
     G_DIRTY,
     G_FILL,
     G_HINT,
@@ -102,7 +103,7 @@ def give_page(m: Machine, p: int) -> None:
     if pg.gflags & G_BACK:
         gs.writeback_pages -= 1
     pg.gstate = FREE
-    pg.gflags &= np.uint8(G_HINT)
+    pg.gflags &= np.uint16(G_HINT)
     pg.vpn = NOBODY
     on_free(m, p)
     gs.free_pages += 1
@@ -174,7 +175,7 @@ def add_anon(m: Machine, g: int, p: int, v: int) -> None:
     pg = m.page[p]
     pg.gstate = ANON
     pg.vpn = v
-    pg.gflags = np.uint8((pg.gflags & G_HINT) | G_FILL | G_REF)
+    pg.gflags = np.uint16((pg.gflags & G_HINT) | G_FILL | G_REF)
     m.vpage[v].page = p
     m.guest[g].anon_pages += 1
     guest_push(m, g, ACTIVE_ANON if not m.guest[g].lru_exact else INACTIVE_ANON, p)
@@ -191,14 +192,14 @@ def add_file(m: Machine, g: int, p: int, v: int, refault: bool) -> None:
     gs = m.guest[g]
     pg.gstate = FILE
     pg.vpn = v
-    pg.gflags = np.uint8((pg.gflags & G_HINT) | G_IO)
+    pg.gflags = np.uint16((pg.gflags & G_HINT) | G_IO)
     if refault:
         distance = np.uint32(gs.age - m.vpage[v].age)
         reach = m.lists[guest_row(g, ACTIVE_FILE)].count
         if gs.gslots > 0:
             reach += gs.anon_pages
         if np.int64(distance) <= reach:
-            pg.gflags |= np.uint8(G_SEEN)
+            pg.gflags |= np.uint16(G_SEEN)
     m.vpage[v].page = p
     gs.file_pages += 1
 
@@ -209,7 +210,7 @@ def activate(m: Machine, g: int, p: int) -> None:
     pg = m.page[p]
     guest_remove(m, g, p)
     guest_push(m, g, ACTIVE_FILE if pg.gstate == FILE else ACTIVE_ANON, p)
-    pg.gflags &= np.uint8(255 - G_SEEN)
+    pg.gflags &= np.uint16(G_BITS - G_SEEN)
     if pg.gstate == FILE:
         m.guest[g].age += np.uint32(1)
 
@@ -223,7 +224,7 @@ def mark_accessed(m: Machine, g: int, p: int) -> None:
         guest_remove(m, g, p)
         guest_push(m, g, which, p)
     elif not pg.gflags & G_SEEN:
-        pg.gflags |= np.uint8(G_SEEN)
+        pg.gflags |= np.uint16(G_SEEN)
     elif pg.glist == 1 + INACTIVE_FILE or pg.glist == 1 + INACTIVE_ANON:
         activate(m, g, p)
 
@@ -314,7 +315,7 @@ def write_back(m: Machine, g: int, v: int, cls: int) -> int:
         q = m.vpage[v + n].page
         if q < 0 or not m.page[q].gflags & G_DIRTY or m.page[q].gflags & (G_BACK | G_IO):
             break
-        m.page[q].gflags = np.uint8((m.page[q].gflags | G_BACK) & (255 - G_DIRTY))
+        m.page[q].gflags = np.uint16((m.page[q].gflags | G_BACK) & (G_BITS - G_DIRTY))
         m.vpage[v + n].age = 0
         n += 1
     gs.dirty_pages -= n
@@ -341,7 +342,7 @@ def _swap_out(m: Machine, g: int, p: int) -> int:
     rq.count = 1
     rq.sector = gs.sector0 + rq.head - gs.gslot0
     rq.bytes = float(m.host[0].page_bytes)
-    m.page[p].gflags |= np.uint8(G_BACK)
+    m.page[p].gflags |= np.uint16(G_BACK)
     gs.writeback_pages += 1
     gs.guest_swap_out += 1
     return r
@@ -378,7 +379,7 @@ def deactivate(m: Machine, g: int, inactive: int, force: bool) -> int:
     while n < hs.batch and b.tail != NOBODY:
         p = b.tail
         guest_remove(m, g, p)
-        m.page[p].gflags &= np.uint8(255 - G_REF)
+        m.page[p].gflags &= np.uint16(G_BITS - G_REF)
         guest_push(m, g, inactive, p)
         n += 1
     return n
@@ -422,17 +423,17 @@ def look_at_tail(m: Machine, g: int, inactive: int) -> int:
         guest_push(m, g, inactive, p)
         return 0
     if pg.gflags & G_REF and not exact:
-        pg.gflags &= np.uint8(255 - G_REF)
+        pg.gflags &= np.uint16(G_BITS - G_REF)
         if pg.gflags & G_SEEN:
             activate(m, g, p)
         else:
-            pg.gflags |= np.uint8(G_SEEN)
+            pg.gflags |= np.uint16(G_SEEN)
             guest_remove(m, g, p)
             guest_push(m, g, inactive, p)
         return 0
     if pg.gflags & G_HINT:
         # Its owner has no use for it, but it stays allocated: clear the bit, then it is as any.
-        pg.gflags = np.uint8((pg.gflags & (255 - G_HINT)) | G_VOID)
+        pg.gflags = np.uint16((pg.gflags & (G_BITS - G_HINT)) | G_VOID)
     if inactive == INACTIVE_FILE and not pg.gflags & G_DIRTY:
         return 1
     return 2
@@ -463,7 +464,7 @@ def finish_disk_read(m: Machine, r: int) -> None:
             give_page(m, p)
             continue
         hot = (pg.gflags & G_SEEN) != 0
-        pg.gflags &= np.uint8(255 - G_IO - G_SEEN)
+        pg.gflags &= np.uint16(G_BITS - G_IO - G_SEEN)
         if pg.gstate == ANON:
             guest_push(m, g, INACTIVE_ANON, p)
         else:
@@ -488,7 +489,7 @@ def finish_disk_write(m: Machine, r: int) -> None:
             free_gslot(m, g, rq.head)
             give_page(m, p)
             continue
-        pg.gflags &= np.uint8(255 - G_BACK)
+        pg.gflags &= np.uint16(G_BITS - G_BACK)
         gs.writeback_pages -= 1
         used = (pg.gflags & (G_REF | G_DIRTY)) != 0
         if not rq.swap:

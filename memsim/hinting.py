@@ -9,7 +9,7 @@ import numpy as np
 
 from memsim.jit import kernel
 from memsim.machine import Machine
-from memsim.state import G_HINT
+from memsim.state import G_BITS, G_HINT
 
 NONE, BITMAP = 0, 1
 
@@ -19,14 +19,14 @@ def on_free(m: Machine, p: int) -> None:
     """Tell that the guest's allocator, or the owner of the page, has no use for its content."""
     pg = m.page[p]
     if m.guest[pg.guest].hinting == BITMAP:
-        pg.gflags |= np.uint8(G_HINT)
+        pg.gflags |= np.uint16(G_HINT)
 
 
 @kernel
 def on_alloc(m: Machine, p: int) -> None:
     """Tell that the page, just touched, is about to be filled."""
     pg = m.page[p]
-    pg.gflags &= np.uint8(255 - G_HINT)
+    pg.gflags &= np.uint16(G_BITS - G_HINT)
 
 
 @kernel

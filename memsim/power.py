@@ -21,12 +21,14 @@ from memsim.state import (
     FREE,
     G_FILL,
     G_HINT,
+    GUEST_LISTS,
     H_BACK,
     H_DIRTY,
     H_EVER,
     H_ISOLATED,
     H_UNMAPPED,
     KERNEL,
+    KERNEL_TASKS,
     NEVER,
     NOBODY,
     OFF,
@@ -57,7 +59,7 @@ def power_entity(m: Machine, g: int) -> int:
 def _empty_memory(m: Machine, g: int) -> None:
     # All pages free, in whole blocks, the first block on top.
     gs = m.guest[g]
-    for which in range(6):
+    for which in range(GUEST_LISTS):
         li = m.lists[guest_row(g, which)]
         li.head = NOBODY
         li.tail = NOBODY
@@ -65,7 +67,7 @@ def _empty_memory(m: Machine, g: int) -> None:
     for p in range(gs.page0, gs.page0 + gs.pages):
         pg = m.page[p]
         pg.gstate = FREE
-        pg.gflags = np.uint8(G_HINT if gs.hinting else 0)
+        pg.gflags = np.uint16(G_HINT if gs.hinting else 0)
         pg.glist = 0
         pg.vpn = NOBODY
     for v in range(gs.vpage0, gs.vpage0 + gs.vpages):
@@ -90,7 +92,7 @@ def _empty_memory(m: Machine, g: int) -> None:
     gs.gslot_next = 0
     gs.target_pages = gs.goal_pages = NOBODY
     gs.wm_target_low, gs.wm_target_high = gs.wm_low, gs.wm_high
-    for k in range(gs.task0, gs.task0 + gs.tasks + 3):
+    for k in range(gs.task0, gs.task0 + gs.tasks + KERNEL_TASKS):
         m.task[k].fails = m.task[k].rounds = 0
     gs.stats_time_s = -1.0
 
@@ -102,7 +104,7 @@ def _kernel_memory(m: Machine, g: int) -> None:
         p = pop_page(m, g)
         pg = m.page[p]
         pg.gstate = KERNEL
-        pg.gflags = np.uint8(0)
+        pg.gflags = np.uint16(0)
         gs.kernel_pages += 1
 
 
@@ -133,7 +135,7 @@ def _start_state(m: Machine, g: int, t: float) -> None:
                 hs.zram_stored += 1
                 size_zram(m)
         if m.page[p].gstate == KERNEL and m.page[p].hstate == UNBACKED:
-            m.page[p].gflags |= np.uint8(G_FILL)  # no frame was to be had: not written yet
+            m.page[p].gflags |= np.uint16(G_FILL)  # no frame was to be had: not written yet
 
 
 @kernel
@@ -163,7 +165,7 @@ def boot(m: Machine, g: int, t: float) -> None:
     _kernel_memory(m, g)
     _charge_emulator(m, g, 1)
     _start_state(m, g, t)
-    for k in range(gs.task0, gs.task0 + gs.tasks + 3):
+    for k in range(gs.task0, gs.task0 + gs.tasks + KERNEL_TASKS):
         m.task[k].vr = gs.min_vr
     schedule(m, power_entity(m, g), t + gs.boot_s, g)
 
@@ -192,7 +194,7 @@ def booted(m: Machine, g: int, t: float) -> None:
             new_life(m, k)
         enter_phase(m, k, tk.phase0)
         go_again(m, k, t)
-    for k in range(gs.task0 + gs.tasks, gs.task0 + gs.tasks + 3):
+    for k in range(gs.task0 + gs.tasks, gs.task0 + gs.tasks + KERNEL_TASKS):
         m.task[k].clock = t
         make_runnable(m, k, t)
     gs.rebooting = 0
@@ -267,7 +269,7 @@ def power_off(m: Machine, g: int, t: float) -> None:
     if gs.state == 0:
         return
     cancel(m, power_entity(m, g))
-    for k in range(gs.task0, gs.task0 + gs.tasks + 3):
+    for k in range(gs.task0, gs.task0 + gs.tasks + KERNEL_TASKS):
         if m.task[k].state != OFF and m.task[k].state != DONE:
             detach(m, k, t)
     for e in range(gs.cpu0, gs.cpu0 + gs.vcpus):

@@ -21,6 +21,7 @@ from memsim.shrink import shrink
 from memsim.state import (
     BALLOON,
     BALLOONER,
+    G_BITS,
     G_HINT,
     IN_BALLOON,
     NOBODY,
@@ -127,7 +128,7 @@ def _inflate(m: Machine, g: int, most: int) -> tuple[float, int]:
             break
         pg = m.page[p]
         pg.gstate = BALLOON
-        pg.gflags &= np.uint8(255 - G_HINT)
+        pg.gflags &= np.uint16(G_BITS - G_HINT)
         guest_push(m, g, IN_BALLOON, p)
         gs.balloon_pages += 1
         cost += hs.c_inflate + (hs.c_dontneed if pg.hstate == RESIDENT else 0.0)

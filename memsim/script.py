@@ -62,7 +62,7 @@ def _hint_free(m: Machine, k: int, ph: np.record) -> tuple[int, float]:
         if p < 0 or m.guest[tk.guest].hinting != BITMAP:
             continue
         if not m.page[p].gflags & (G_IO | G_BACK | G_FILL):
-            m.page[p].gflags |= np.uint8(G_HINT)
+            m.page[p].gflags |= np.uint16(G_HINT)
     tk.phase_n += n
     return GO_ON if tk.phase_n >= rg.pages else BURN, n * m.host[0].c_free
 

@@ -18,7 +18,8 @@ SWAPPED_BASE = -16  # guest swap: slot = SWAPPED_BASE - value
 # page.gstate: what the guest kernel uses a page for
 FREE, ANON, FILE, KERNEL, BALLOON = range(5)
 
-# page.gflags
+# page.gflags, 16 bits
+G_BITS = 0xFFFF
 G_REF = 1  # guest bit: set by user touches, cleared by the guest's scan
 G_DIRTY = 2
 G_SEEN = 4  # PG_referenced: used once by read/write since the last look
@@ -46,6 +47,8 @@ H_PINNED = 16  # under DMA
 H_EVER = 32  # was backed before: a fresh fault is a repeated one
 H_BACK = 64  # under write-back to swap, even if it was taken back meanwhile
 
+GUESTS = 255  # most guest slots of a host: `page.guest` is a byte
+
 page_dtype = np.dtype(
     [
         ("gnext", "i4"),  # guest list (free or LRU), page index
@@ -54,9 +57,9 @@ page_dtype = np.dtype(
         ("hnext", "i4"),  # host LRU; while READING or WRITING hprev is the request
         ("hprev", "i4"),
         ("slot", "i4"),  # host swap slot
-        ("guest", "u2"),  # guest slot
+        ("guest", "u1"),  # guest slot
         ("gstate", "u1"),
-        ("gflags", "u1"),
+        ("gflags", "u2"),
         ("glist", "u1"),
         ("hstate", "u1"),
         ("hflags", "u1"),
@@ -88,6 +91,7 @@ host_dtype = np.dtype(
         ("devices", "i4"),
         ("entries", "i4"),
         ("block_pages", "i4"),
+        ("thread0", "i4"),  # the host's threads begin here: kswapd first
         # fixed
         ("sub", "f8"),  # small pages in a page
         ("page_bytes", "i8"),
@@ -380,10 +384,11 @@ task_dtype = np.dtype(
 )
 
 KSWAPD, BALLOONER, STATS = 1, 2, 3  # task.kind, and order behind the script's tasks
-KERNEL_TASKS = 3
+KERNEL_TASKS = 3  # of each guest
 
 # cpu.state; entities that need a core: vCPUs first, then the host's own threads
 CPU_IDLE, CPU_QUEUED, CPU_RUNNING, CPU_BLOCKED, CPU_HALTED = range(5)
+RECLAIMER = 1  # cpu.thread: kswapd, then one for each cgroup's limit
 
 cpu_dtype = np.dtype(
     [
@@ -392,7 +397,8 @@ cpu_dtype = np.dtype(
         ("why", "u1"),  # what follows when the slice ends
         ("guest", "i4"),  # NOBODY: a host thread
         ("task", "i4"),
-        ("group", "i4"),  # host thread: cgroup it reclaims from, NOBODY: all
+        ("thread", "u1"),  # 0: a vCPU, else which of the host's threads
+        ("group", "i4"),  # RECLAIMER: cgroup it reclaims from, NOBODY: all
         ("weight", "i4"),
         ("vr", "f8"),
         ("since", "f8"),

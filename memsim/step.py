@@ -11,6 +11,7 @@ from memsim.account import GUEST_RECLAIM, HOST_RECLAIM, KSWAPD, NOMINAL
 from memsim.cpu import (
     begin_run,
     charge_stop,
+    end_of_reclaimers,
     first_thread,
     make_runnable,
     next_cpu,
@@ -412,7 +413,7 @@ def _request_event(m: Machine, r: int, t: float) -> None:
     if freed > 0 or rq.kind == DISK_WRITE:
         wake_waiters(m, t)
     if rq.kind == SWAP_WRITE:  # what was taken back can be reclaimed again
-        for e in range(first_thread(m), m.host[0].cpus):
+        for e in range(first_thread(m), end_of_reclaimers(m)):
             if m.cpu[e].run and m.cpu[e].state == CPU_IDLE:
                 queue_cpu(m, e, t)
 

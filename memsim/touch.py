@@ -120,7 +120,7 @@ def hit(m: Machine, v: int, store: bool, op: int) -> bool:
     if op == READ or op == WRITE:
         mark_accessed(m, pg.guest, p)
     else:
-        pg.gflags |= np.uint8(G_REF)
+        pg.gflags |= np.uint16(G_REF)
         if m.guest[pg.guest].lru_exact:
             mark_accessed(m, pg.guest, p)
     return True

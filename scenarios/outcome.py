@@ -1,0 +1,234 @@
+"""One run of a scenario from beginning to end: all counters at its marks, and samples of memory.
+
+A run ends at the last mark of the timeline, or at the scenario's end if that is sooner.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from contract.arrays import Floats, Ints
+from contract.guard import GuardConfig
+from contract.loop import Loop
+from contract.policy import Policy
+from memsim.account import CLASSES
+from memsim.fleet import Mark
+from scenarios.hosts import SimulatedHosts
+from scenarios.randomness import Key
+from scenarios.schema import Scenario
+
+STEP_S = 1.0  # the clock of a run that nobody samples or controls
+BEGIN, END = "(begin)", "(end)"  # marks that every run has
+
+
+class NoSuchMark(Exception):
+    """A run has no mark of that name; it may have ended before it."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Memory over time.  Axes: N samples, G guests; all in bytes."""
+
+    time_s: Floats  # (N,) [s]
+    resident: Ints  # (N, G) backed by the host, the emulator included
+    host_swapped: Ints  # (N, G)
+    free: Ints  # (N, G) inside the guest
+    file: Ints  # (N, G) page cache
+    taken: Ints  # (N, G) given up: by balloon, free target or unplugged
+    swap_used: Ints  # (N,) of the host's swap area
+
+
+@dataclass(frozen=True)
+class Span:
+    """What happened between two marks, in bytes, events and seconds."""
+
+    first: Mark
+    last: Mark
+    page_bytes: int
+    guests: tuple[str, ...]
+    tasks: tuple[tuple[str, ...], ...]
+
+    @property
+    def seconds(self) -> float:
+        """[s] simulated time."""
+        return self.last.time_s - self.first.time_s
+
+    def host(self, field: str) -> float:
+        """How much a counter of `memsim.state.host_dtype` rose."""
+        return float(self.last.host[field]) - float(self.first.host[field])
+
+    def guest(self, field: str, name: str | None = None) -> float:
+        """How much a counter of `memsim.state.guest_dtype` rose, for one guest or all of them."""
+        rise = self.last.guest[field].astype(np.float64) - self.first.guest[field]
+        return float(rise[self._slots(name)].sum())
+
+    def host_bytes(self, field: str) -> float:
+        """As `host`, for a counter of pages."""
+        return self.host(field) * self.page_bytes
+
+    def guest_bytes(self, field: str, name: str | None = None) -> float:
+        """As `guest`, for a counter of pages."""
+        return self.guest(field, name) * self.page_bytes
+
+    def task(self, field: str, task: str = "", name: str | None = None) -> float:
+        """How much a counter of `memsim.views.task_view_dtype` rose.
+
+        Args:
+            field: such as `done` (accesses) or `nominal_s`.
+            task: name, or the beginning of a name: `worker` for worker-1, worker-2 ...; "" all.
+            name: guest, None for all.
+        """
+        rise = self.last.task[field].astype(np.float64) - self.first.task[field]
+        return float(sum(rise[slot, j] for slot, j in self._tasks(task, name)))
+
+    def lost_s(self, cause: str, task: str = "", name: str | None = None) -> float:
+        """[s] of tasks booked to a class of `memsim.account.CLASSES`."""
+        rise = (self.last.account - self.first.account)[:, :, CLASSES.index(cause)]
+        return float(sum(rise[slot, j] for slot, j in self._tasks(task, name)))
+
+    def _slots(self, name: str | None) -> list[int]:
+        return [self.guests.index(name)] if name is not None else list(range(len(self.guests)))
+
+    def _tasks(self, task: str, name: str | None) -> Iterator[tuple[int, int]]:
+        for slot in self._slots(name):
+            for j, own in enumerate(self.tasks[slot]):
+                if own == task or not task or own.startswith(f"{task}-"):
+                    yield slot, j
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run left behind."""
+
+    page_bytes: int
+    guests: tuple[str, ...]
+    tasks: tuple[tuple[str, ...], ...]  # of each guest
+    marks: tuple[tuple[str, Mark], ...]  # in the order of time, BEGIN and END included
+    samples: Samples
+
+    def at(self, mark: str) -> Mark:
+        """All counters and gauges at a mark; of several with one name the first.
+
+        Raises:
+            NoSuchMark: the run did not come by it.
+        """
+        for name, found in self.marks:
+            if name == mark:
+                return found
+        known = ", ".join(name for name, _ in self.marks)
+        raise NoSuchMark(f"mark {mark!r}: expected one of {known}")
+
+    def between(self, first: str = BEGIN, last: str = END) -> Span:
+        """What happened between two marks.
+
+        Raises:
+            NoSuchMark: the run did not come by one of them.
+        """
+        return Span(self.at(first), self.at(last), self.page_bytes, self.guests, self.tasks)
+
+    def gauge_bytes(self, field: str, mark: str, name: str | None = None) -> float:
+        """A gauge of pages of `memsim.state.guest_dtype` at a mark, in bytes; None: all guests."""
+        values = self.at(mark).guest[field]
+        chosen = values if name is None else values[self.guests.index(name)]
+        return float(np.sum(chosen)) * self.page_bytes
+
+    def finished_s(self, task: str, name: str | None = None) -> float:
+        """[s] from a task's start to its end, the mean over all of that name; NaN: unfinished."""
+        task_view = self.at(END).task
+        took = task_view["finished_s"] - task_view["started_s"]
+        span = self.between()
+        return float(np.mean([took[place] for place in span._tasks(task, name)]))
+
+
+def run(
+    scenario: Scenario,
+    key: Key | int = 0,
+    policy: Policy[Any] | None = None,
+    sample_s: float = 0.0,
+    guard: GuardConfig | None = None,
+) -> Outcome:
+    """Run a scenario once.
+
+    Args:
+        scenario: as loaded.
+        key: what draws all its random parts.
+        policy: who sets targets; None: nobody but the timeline.
+        sample_s: [s] between samples of memory; 0: none.
+        guard: what keeps the policy in bounds, level `limits` if None.
+
+    Raises:
+        scenarios.traces.TraceError: a replay finds no traces.
+    """
+    hosts = SimulatedHosts(scenario, 1, threads=1)
+    hosts.reset([0], [key])
+    taken = _Sampler(hosts, scenario, sample_s)
+    if policy is None:
+        taken.wait_until(np.full(1, scenario.end_s))
+    else:
+        loop = Loop(hosts, policy, guard or GuardConfig(level="limits"), taken.wait_until)
+        while not taken.over:
+            loop.turn(scenario.end_s)
+    return taken.outcome()
+
+
+class _Sampler:
+    """Lets time pass in steps, keeps samples, and knows when the run is over."""
+
+    def __init__(self, hosts: SimulatedHosts, scenario: Scenario, sample_s: float) -> None:
+        self._hosts, self._end_s, self._sample_s = hosts, scenario.end_s, sample_s
+        self._marks = sum(entry.do == "mark" for entry in scenario.timeline)
+        self._rows: list[tuple[float, np.ndarray, int]] = []
+        self._begin = self._now()
+        self._sample()
+
+    @property
+    def over(self) -> bool:
+        done = self._marks and len(self._hosts.marks(0)) >= self._marks
+        return bool(done or self._hosts.time_s[0] >= self._end_s - 1e-9)
+
+    def wait_until(self, until_s: Floats) -> None:
+        step_s = self._sample_s or STEP_S
+        while not self.over and (now := float(self._hosts.time_s[0])) < until_s[0]:
+            step = (np.floor(now / step_s + 1e-6) + 1) * step_s
+            self._hosts.advance(float(min(step, until_s[0], self._end_s)))
+            if self._sample_s and step <= until_s[0]:
+                self._sample()
+
+    def outcome(self) -> Outcome:
+        drawn = self._hosts.drawn[0]
+        marks = [(BEGIN, self._begin), *self._hosts.marks(0), (END, self._now())]
+        return Outcome(
+            page_bytes=drawn.spec.page_bytes,
+            guests=tuple(guest.name for guest in drawn.guests),
+            tasks=tuple(guest.task_names for guest in drawn.guests),
+            marks=tuple(marks),
+            samples=self._samples(drawn.spec.page_bytes),
+        )
+
+    def _now(self) -> Mark:
+        truth = self._hosts.truth()
+        views = (truth.host[0], truth.guest[0], truth.task[0], truth.account[0])
+        return Mark(-1, float(self._hosts.time_s[0]), *(view.copy() for view in views))
+
+    def _sample(self) -> None:
+        truth = self._hosts.truth()
+        row = (float(self._hosts.time_s[0]), truth.guest[0].copy())
+        self._rows.append((*row, int(truth.host["swap_used_pages"][0])))
+
+    def _samples(self, page: int) -> Samples:
+        guest = np.stack([row[1] for row in self._rows])
+
+        def pages(*fields: str) -> Ints:
+            return np.asarray(sum(guest[field] for field in fields) * page, np.int64)
+
+        return Samples(
+            time_s=np.array([row[0] for row in self._rows]),
+            resident=pages("resident_pages", "emulator_resident_pages"),
+            host_swapped=pages("host_swapped_pages"),
+            free=pages("free_pages"),
+            file=pages("file_pages"),
+            taken=pages("taken_pages"),
+            swap_used=np.array([row[2] * page for row in self._rows]),
+        )

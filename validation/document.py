@@ -1,0 +1,204 @@
+"""What a validation found, as plain data: written to JSON, read back, shown as table and page."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from configs.loading import write_atomic
+from validation.experiment import Curves, Quantity
+from validation.running import Measured
+
+FORMAT = 1
+_PLAIN = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+
+
+class DocumentError(Exception):
+    """A file that holds no validation; the message says why."""
+
+
+@dataclass(frozen=True, config=_PLAIN)
+class QuantityFound:
+    """A published number beside what was measured here."""
+
+    name: str
+    unit: str
+    kind: str
+    published: str
+    low: float | None  # None: no bound
+    high: float | None
+    values: tuple[float, ...]  # one a seed
+    missed: str  # why, if it is
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds; NaN if one of them has none."""
+        return math.fsum(self.values) / len(self.values)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the mean lies in the range."""
+        low = -math.inf if self.low is None else self.low
+        high = math.inf if self.high is None else self.high
+        return low <= self.mean <= high
+
+    @property
+    def by(self) -> str:
+        """How far it is outside, in words; empty if it passed."""
+        if self.passed:
+            return ""
+        if math.isnan(self.mean):
+            return "there is no value"
+        bound = self.low if self.low is not None and self.mean < self.low else self.high
+        assert bound is not None
+        side = "below" if self.mean < bound else "above"
+        if bound == 0:
+            return f"{abs(self.mean):.3g} {self.unit} {side}".replace("  ", " ")
+        return f"{abs(self.mean - bound) / abs(bound):.0%} {side}"
+
+    @property
+    def unexplained(self) -> bool:
+        """Whether it is missed and nobody has said why."""
+        return not self.passed and not self.missed
+
+
+@dataclass(frozen=True, config=_PLAIN)
+class LineFound:
+    """One curve."""
+
+    label: str
+    x: tuple[float, ...]
+    published: tuple[float, ...] | None
+    values: tuple[tuple[float, ...], ...]  # one a seed
+
+
+@dataclass(frozen=True, config=_PLAIN)
+class CurvesFound:
+    """One figure."""
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: tuple[LineFound, ...]
+
+
+@dataclass(frozen=True, config=_PLAIN)
+class ExperimentFound:
+    """One experiment."""
+
+    name: str
+    title: str
+    source: str
+    set_up: str
+    grain: str
+    seconds: float  # of one core
+    quantities: tuple[QuantityFound, ...]
+    curves: tuple[CurvesFound, ...] = ()
+
+
+@dataclass(frozen=True, config=_PLAIN)
+class Document:
+    """A whole validation."""
+
+    quick: bool
+    seeds: int
+    complete: bool  # every experiment, nothing shortened
+    experiments: tuple[ExperimentFound, ...]
+    format: int = Field(default=FORMAT, ge=FORMAT, le=FORMAT)
+
+    @property
+    def quantities(self) -> list[QuantityFound]:
+        """Of all experiments."""
+        return [quantity for one in self.experiments for quantity in one.quantities]
+
+
+_READER = TypeAdapter(Document)
+
+
+def document(measured: Sequence[Measured], quick: bool, everything: bool) -> Document:
+    """Evaluate all quantities and curves."""
+    return Document(
+        quick=quick,
+        seeds=len(measured[0].outcomes) if measured else 0,
+        complete=everything and not quick,
+        experiments=tuple(_experiment(one, quick) for one in measured),
+    )
+
+
+def write(found: Document, path: str | Path) -> None:
+    """Write JSON, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_atomic(path, _READER.dump_json(found, indent=1) + b"\n")
+
+
+def read(path: str | Path) -> Document:
+    """Read what `write` wrote.
+
+    Raises:
+        DocumentError: there is no such file, or it holds something else.
+    """
+    try:
+        return _READER.validate_json(Path(path).read_bytes())
+    except OSError as error:
+        raise DocumentError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(step) for step in first["loc"]) or "the file"
+        raise DocumentError(f"{path}: {place}: {first['msg']}; expected a --json file") from error
+
+
+def _experiment(one: Measured, quick: bool) -> ExperimentFound:
+    about = one.experiment
+    return ExperimentFound(
+        name=about.name,
+        title=about.title,
+        source=about.source,
+        set_up=about.set_up,
+        grain=about.grain,
+        seconds=round(one.seconds, 1),
+        quantities=tuple(
+            _quantity(quantity, one) for quantity in about.quantities if quantity.quick or not quick
+        ),
+        curves=tuple(_curves(curves, one) for curves in about.curves),
+    )
+
+
+def _quantity(quantity: Quantity, one: Measured) -> QuantityFound:
+    return QuantityFound(
+        name=quantity.name,
+        unit=quantity.unit,
+        kind=quantity.kind,
+        published=quantity.published,
+        low=_bound(quantity.low),
+        high=_bound(quantity.high),
+        values=tuple(float(quantity.of(outcomes)) for outcomes in one.outcomes),
+        missed=quantity.missed,
+    )
+
+
+def _curves(curves: Curves, one: Measured) -> CurvesFound:
+    return CurvesFound(
+        title=curves.title,
+        x_label=curves.x_label,
+        y_label=curves.y_label,
+        lines=tuple(
+            LineFound(
+                label=line.label,
+                x=tuple(line.x),
+                published=line.published,
+                values=tuple(
+                    tuple(float(value) for value in line.of(outcomes)) for outcomes in one.outcomes
+                ),
+            )
+            for line in curves.lines
+        ),
+    )
+
+
+def _bound(value: float) -> float | None:
+    return None if math.isinf(value) else value

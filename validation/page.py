@@ -1,0 +1,117 @@
+"""`docs/validation.md` with its figures, from a document alone: the same file for the same data."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from configs.loading import write_atomic
+from reports import plotstyle
+from reports.plotstyle import BLUE, GREEN, ORANGE, PURPLE, VERMILION
+from validation import table
+from validation.document import CurvesFound, Document, ExperimentFound, QuantityFound
+
+PAGE = Path("docs/validation.md")
+COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE)
+
+HEAD = """\
+# Validation: published experiments
+
+Made by `python -m validation`; do not edit.  Each experiment sets up what was published as a
+scenario (`configs/scenarios/validation`) and measures what was measured there.  No constant is
+tuned to a target: costs are those of `memsim/params.py`, hardware is the publication's, and where
+it names no swap device, a 7200 rpm disk (8 ms, 150 MB/s).
+
+*Predicted* quantities follow from mechanisms; *calibrated* ones are themselves the source of a cost
+and show only that the cost does what it should.  Measured: mean and range over seeds.  The mean
+has to lie in the range.
+"""
+
+
+class IncompleteDocument(Exception):
+    """The page shows full runs of everything, or nothing."""
+
+
+def write(found: Document, path: Path = PAGE) -> None:
+    """Write the page and the figures beside it.
+
+    Raises:
+        IncompleteDocument: the document is of a quick run or lacks experiments.
+        OSError: it cannot be written.
+    """
+    if not found.complete:
+        raise IncompleteDocument("the page needs a full run of all experiments")
+    for one in found.experiments:
+        for number, curves in enumerate(one.curves):
+            write_atomic(path.parent / _figure_name(one, number), figure(curves))
+    write_atomic(path, text(found))
+
+
+def text(found: Document) -> str:
+    """The page as Markdown."""
+    parts = [HEAD, f"{table.summary(found.quantities)}, {found.seeds} seeds.\n"]
+    for kind, title in (("predicted", "Predicted"), ("calibrated", "Calibrated")):
+        rows = [(one, q) for one in found.experiments for q in one.quantities if q.kind == kind]
+        if rows:
+            parts += [f"## {title}\n", _table(rows)]
+    missed = [(one, q) for one in found.experiments for q in one.quantities if not q.passed]
+    if missed:
+        parts += ["## Missed, and why\n"]
+        parts += [
+            f"- **{one.name}, {q.name}**: {table.measured(q)} instead of {table.bounds(q)},"
+            f" {q.by}. {q.missed or 'Not explained yet.'}\n"
+            for one, q in missed
+        ]
+    parts.append("## The experiments\n")
+    parts += [_about(one) for one in found.experiments]
+    return "\n".join(parts)
+
+
+def figure(curves: CurvesFound) -> bytes:
+    """A PNG with published curves dashed and the simulator's solid, with the range over seeds."""
+    with plotstyle.style():
+        drawn = Figure(figsize=(5.2, 3.0), layout="constrained")
+        axes = drawn.subplots()
+        for line, colour in zip(curves.lines, COLOURS * len(curves.lines), strict=False):
+            values = np.array(line.values)
+            mean = values.mean(0)
+            axes.plot(line.x, mean, color=colour, marker="o", markersize=3, label=line.label)
+            axes.fill_between(line.x, values.min(0), values.max(0), color=colour, alpha=0.2)
+            if line.published is not None:
+                axes.plot(line.x, line.published, color=colour, linestyle="--", linewidth=1)
+        axes.set(title=curves.title, xlabel=curves.x_label, ylabel=curves.y_label)
+        axes.set_ylim(bottom=0)
+        plotstyle.grid(axes, "y")
+        axes.legend(title="dashed: published", title_fontsize=8)
+        picture = io.BytesIO()
+        drawn.savefig(picture, format="png", dpi=120, metadata={"Software": None})
+        return picture.getvalue()
+
+
+def _table(rows: Sequence[tuple[ExperimentFound, QuantityFound]]) -> str:
+    lines = [
+        "| | quantity | measured | published | range | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one, q in rows:
+        unit = f" [{q.unit}]" if q.unit else ""
+        verdict = "pass" if q.passed else f"**missed**, {q.by}"
+        cells = (one.name, f"{q.name}{unit}", table.measured(q), q.published, table.bounds(q))
+        lines.append("| " + " | ".join(cell.replace("|", "/") for cell in (*cells, verdict)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _about(one: ExperimentFound) -> str:
+    parts = [f"### {one.name} {one.title}\n", f"{one.set_up}\n", f"Source: {one.source}\n"]
+    if one.grain:
+        parts.append(f"{one.grain}\n")
+    for number, curves in enumerate(one.curves):
+        parts.append(f"![{one.name}: {curves.title}]({_figure_name(one, number)})\n")
+    return "\n".join(parts)
+
+
+def _figure_name(one: ExperimentFound, number: int) -> str:
+    suffix = f"_{number + 1}" if len(one.curves) > 1 else ""
+    return f"figures/validation_{one.name.lower()}{suffix}.png"

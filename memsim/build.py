@@ -16,11 +16,13 @@ from memsim.spec import (
     Op,
     Pattern,
     Phase,
+    Region,
     RegionKind,
     Task,
 )
 from memsim.state import NOBODY
 
+LOUD_BLOCK = 1024  # pages in a block of the fast path where popularity sets no other
 REQUESTS = 256  # outstanding requests of a host, as nr_requests of its queues
 
 
@@ -147,6 +149,9 @@ class _Builder:
         self.alias_rows = 0
         self.streams: list[np.ndarray] = []
         self.stream_rows = 0
+        self.shares: list[np.ndarray] = []
+        self.share_rows = 0
+        self.loud_words = self.loud_blocks = 0
         self.events = 0
         self.guests: list[dict[str, Any]] = []
         self.cpus: list[dict[str, Any]] = []
@@ -339,14 +344,48 @@ class _Builder:
             layout = rng.derive(ids[0], ids[1], np.uint64(1000 + phase.region), rng.LAYOUT)
             key = np.uint64(layout)  # kernels return plain integers
             out |= {"alias": self.alias_rows, "blocks": blocks}
-            self.alias.append(alias_table(popularity(blocks, phase.zipf_s, key)))
+            weights = popularity(blocks, phase.zipf_s, key)
+            self.alias.append(alias_table(weights))
             self.alias_rows += blocks
+            self._shares(region, weights, out)
         if phase.stream >= 0:
             out |= {
                 "stream": stream0[phase.stream],
                 "stream_n": len(guest.streams[phase.stream]),
             }
-        self.phases.append(out)
+        self.phases.append(out | self._loud(guest, phase))
+
+    def _shares(self, region: Region, weights: np.ndarray, out: dict[str, Any]) -> None:
+        # Probability of each page of a block.
+        if not self.spec.fast:
+            return
+        pages = np.full(len(weights), max(1, region.block_pages))
+        pages[-1] = region.pages - (len(weights) - 1) * pages[0]
+        out["share"] = self.share_rows
+        self.shares.append(weights / weights.sum() / pages)
+        self.share_rows += len(weights)
+
+    def _loud(self, guest: GuestSpec, phase: Phase) -> dict[str, Any]:
+        # Room for the set of loud pages of a phase that can jump.
+        access = phase.op in (Op.TOUCH, Op.READ, Op.WRITE)
+        sized = phase.size >= 0 and phase.pattern == Pattern.ZIPF
+        if not (self.spec.fast and access) or sized or phase.pattern == Pattern.STREAM:
+            return {"loud0": NOBODY}
+        region = guest.regions[phase.region]
+        pages = max(1, region.block_pages) if phase.pattern == Pattern.ZIPF else LOUD_BLOCK
+        blocks, words = ceil(region.pages / pages), ceil(pages / 64)
+        out = {
+            "loud0": self.loud_words,
+            "loud_block0": self.loud_blocks,
+            "loud_blocks": blocks,
+            "loud_pages": pages,
+            "loud_words": words,
+            "loud_version": NOBODY,
+            "loud_wait": 1,
+        }
+        self.loud_words += blocks * words
+        self.loud_blocks += blocks
+        return out
 
     def host(self) -> dict[str, Any]:
         """Return the host's own row."""
@@ -514,6 +553,10 @@ def build(spec: HostSpec) -> Machine:
         point,
         np.concatenate([*builder.alias, np.zeros(1, state.alias_dtype)]),
         np.concatenate([*builder.streams, empty32]),
+        np.zeros(max(builder.loud_words, 1), np.uint64),
+        np.zeros(max(builder.loud_blocks, 1), np.int32),
+        np.zeros(max(builder.loud_blocks, 1)),
+        np.concatenate([*builder.shares, np.zeros(1)]),
         np.zeros(max(builder.events, 1), state.signal_dtype),
         _rows(
             state.entry_dtype,

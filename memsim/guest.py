@@ -16,6 +16,7 @@ from memsim.lists import (
 )
 from memsim.machine import Machine
 from memsim.params import SCAN_ROUNDS
+from memsim.quiet import stirred
 from memsim.state import (
     ACTIVE_ANON,
     ACTIVE_FILE,
@@ -89,6 +90,7 @@ def give_page(m: Machine, p: int) -> None:
     g = pg.guest
     gs = m.guest[g]
     guest_remove(m, g, p)
+    stirred(m, g)
     kind = pg.gstate
     if kind == ANON:
         gs.anon_pages -= 1
@@ -318,6 +320,7 @@ def write_back(m: Machine, g: int, v: int, cls: int) -> int:
         m.page[q].gflags = np.uint16((m.page[q].gflags | G_BACK) & (G_BITS - G_DIRTY))
         m.vpage[v + n].age = 0
         n += 1
+    stirred(m, g)
     gs.dirty_pages -= n
     gs.writeback_pages += n
     gs.disk_written += n
@@ -376,6 +379,7 @@ def deactivate(m: Machine, g: int, inactive: int, force: bool) -> int:
     if m.guest[g].lru_exact or not (force or inactive_is_low(a.count, b.count, gib)):
         return 0
     n = 0
+    stirred(m, g)
     while n < hs.batch and b.tail != NOBODY:
         p = b.tail
         guest_remove(m, g, p)
@@ -424,6 +428,7 @@ def look_at_tail(m: Machine, g: int, inactive: int) -> int:
         return 0
     if pg.gflags & G_REF and not exact:
         pg.gflags &= np.uint16(G_BITS - G_REF)
+        stirred(m, g)
         if pg.gflags & G_SEEN:
             activate(m, g, p)
         else:
@@ -434,6 +439,7 @@ def look_at_tail(m: Machine, g: int, inactive: int) -> int:
     if pg.gflags & G_HINT:
         # Its owner has no use for it, but it stays allocated: clear the bit, then it is as any.
         pg.gflags = np.uint16((pg.gflags & (G_BITS - G_HINT)) | G_VOID)
+        stirred(m, g)
     if inactive == INACTIVE_FILE and not pg.gflags & G_DIRTY:
         return 1
     return 2
@@ -519,6 +525,7 @@ def unmap_page(m: Machine, g: int, v: int) -> int:
     if where < 0:
         return 0
     if m.page[where].gflags & (G_IO | G_BACK):
+        stirred(m, g)
         guest_remove(m, g, where)
         m.page[where].vpn = NOBODY
         return 0

@@ -5,6 +5,7 @@ import numpy as np
 from memsim import state
 from memsim.account import N_CLASSES
 from memsim.machine import Machine
+from memsim.spec import Op
 from memsim.state import NOBODY
 
 
@@ -239,6 +240,45 @@ def _check_vcpus(m: Machine, g: int, where: str) -> None:
     _need(queued >= runnable or not idle, where, f"{runnable} runnable tasks, but a vCPU is idle")
 
 
+def _loud_pages(m: Machine, ph: np.record, pages: int) -> np.ndarray:
+    # (pages,) bool: what the fast path of a phase still executes.
+    words = m.loud[ph["loud0"] : ph["loud0"] + ph["loud_blocks"] * ph["loud_words"]]
+    bits = np.unpackbits(words.view(np.uint8), bitorder="little")
+    blocks = bits.reshape(int(ph["loud_blocks"]), -1)[:, : int(ph["loud_pages"])]
+    return np.ascontiguousarray(blocks).reshape(-1)[:pages].astype(bool)
+
+
+def _is_quiet(m: Machine, ph: np.record, vpages: np.ndarray) -> np.ndarray:
+    # (N,) bool: what an access of the phase would leave as it is.
+    page = m.page[vpages]
+    stores = ph["write"] > 0 or ph["op"] == Op.WRITE
+    quiet = (vpages >= 0) & (page["hstate"] == state.RESIDENT)
+    quiet &= (page["gflags"] & state.G_SLOW == 0) & (page["hflags"] & state.H_UNMAPPED == 0)
+    quiet &= page["hflags"] & state.H_REF != 0
+    if stores:
+        quiet &= page["hflags"] & state.H_DIRTY != 0
+        quiet &= (page["gstate"] != state.FILE) | (page["gflags"] & state.G_DIRTY != 0)
+    if ph["op"] == Op.TOUCH:
+        return quiet & (page["gflags"] & state.G_REF != 0)
+    active = np.isin(page["glist"], (1 + state.ACTIVE_ANON, 1 + state.ACTIVE_FILE))
+    return quiet & active & (page["gflags"] & state.G_SEEN != 0)
+
+
+def _check_quiet(m: Machine, where: str) -> None:
+    # What the fast path jumps over would change nothing.
+    for i, ph in enumerate(m.phase):
+        rg = m.region[ph["region"]]
+        if ph["loud0"] == NOBODY or not ph["loud_good"]:
+            continue
+        if ph["loud_version"] != m.guest[rg["guest"]]["version"]:
+            continue
+        loud = _loud_pages(m, ph, int(rg["pages"]))
+        _equal(int(loud.sum()), int(ph["loud_n"]), where, f"loud pages of phase {i}")
+        mapped = m.vpage["page"][rg["vpage0"] : rg["vpage0"] + rg["pages"]]
+        wrong = ~loud & ~_is_quiet(m, ph, mapped)
+        _need(not wrong.any(), where, f"phase {i}: {int(wrong.sum())} loud pages taken for quiet")
+
+
 def check(m: Machine, where: str) -> None:
     """Check every law on one host's rows.
 
@@ -254,3 +294,4 @@ def check(m: Machine, where: str) -> None:
     _check_io(m, where)
     _check_requests(m, where)
     _check_time(m, where)
+    _check_quiet(m, where)

@@ -50,6 +50,10 @@ FIELDS: tuple[tuple[str, np.dtype[Any], int], ...] = (
     ("point", state.point_dtype, 1),
     ("alias", state.alias_dtype, 1),
     ("stream", np.dtype(np.int32), 1),
+    ("loud", np.dtype(np.uint64), 1),  # bit sets of phases, see `quiet`
+    ("loud_count", np.dtype(np.int32), 1),  # loud pages of each block
+    ("loud_tree", np.dtype(np.float64), 1),  # Fenwick trees over blocks
+    ("share", np.dtype(np.float64), 1),  # probability of a page of each block
     ("signal", state.signal_dtype, 1),
     ("entry", state.entry_dtype, 1),
     ("event", state.event_dtype, 1),

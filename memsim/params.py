@@ -44,5 +44,7 @@ BACKGROUND_RATIO = 0.1  # the flusher writes all above this share of free and fi
 DIRTY_RATIO = 0.2  # ... and above this one writers wait
 PSI_PERIOD_S = 2.0
 CONGESTION_S = 0.01  # a wait for write-back ends after this at the latest, HZ/100
+FAST_BELOW = 0.125  # jump where fewer touches than this change state, see `quiet`
+FAST_PATIENCE = 16  # longest wait for the next look at all pages [touches a page]
 RETRY_S = 1e-3  # a context that found no frame looks again after this, or when one is freed
 EMULATOR_CODE_PAGES = 1024  # [small pages] file-backed, 4 MiB, evicted first [VS]

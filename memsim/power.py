@@ -12,6 +12,7 @@ from memsim.host import drop_page, give_frame, group_of, leave_swap, size_zram, 
 from memsim.jit import kernel
 from memsim.lists import guest_row, host_push, lru_of
 from memsim.machine import Machine
+from memsim.quiet import stirred
 from memsim.reclaim import abandon
 from memsim.restart import detach, go_again, lose_work, new_life
 from memsim.state import (
@@ -77,6 +78,7 @@ def _empty_memory(m: Machine, g: int) -> None:
         m.region[i].held = 0
     for s in range(gs.gslot0, gs.gslot0 + gs.gslots):
         m.gslot[s] = NOBODY
+    stirred(m, g)
     gs.block_head = NOBODY
     for b in range(gs.block0 + gs.blocks - 1, gs.block0 - 1, -1):
         bl = m.block[b]

@@ -16,6 +16,7 @@ from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, host_row, inactive_is_low, lru_of
 from memsim.machine import Machine
 from memsim.params import DEF_PRIORITY
+from memsim.quiet import stirred
 from memsim.state import (
     BALLOON,
     CACHED,
@@ -104,6 +105,7 @@ def _deactivate(m: Machine, lru: int, force: bool) -> int:
         p = active.tail
         host_remove(m, p)
         m.page[p].hflags &= np.uint8(255 - H_REF)
+        stirred(m, m.page[p].guest)
         host_push(m, lru, 0, p)
         n += 1
     return n
@@ -141,6 +143,7 @@ def check(m: Machine, e: int, group: int) -> float:
             host_push(m, lru, 0, p)
         elif pg.hflags & H_REF:
             pg.hflags &= np.uint8(255 - H_REF)
+            stirred(m, pg.guest)
             host_push(m, lru, 1, p)
         else:
             pg.hflags |= np.uint8(H_ISOLATED)
@@ -163,6 +166,7 @@ def unmap(m: Machine, e: int) -> float:
             _put_back(m, p)
         else:
             pg.hflags |= np.uint8(H_UNMAPPED)
+            stirred(m, pg.guest)
             m.iso[e, kept] = p
             kept += 1
     cost = cpu.iso_n * m.host[0].c_reclaim

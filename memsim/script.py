@@ -8,6 +8,7 @@ from memsim.guest import drop_caches, unmap_page
 from memsim.hinting import BITMAP
 from memsim.jit import kernel
 from memsim.machine import Machine
+from memsim.quiet import stirred
 from memsim.restart import stop_running
 from memsim.state import (
     DONE,
@@ -63,6 +64,7 @@ def _hint_free(m: Machine, k: int, ph: np.record) -> tuple[int, float]:
             continue
         if not m.page[p].gflags & (G_IO | G_BACK | G_FILL):
             m.page[p].gflags |= np.uint16(G_HINT)
+            stirred(m, tk.guest)
     tk.phase_n += n
     return GO_ON if tk.phase_n >= rg.pages else BURN, n * m.host[0].c_free
 

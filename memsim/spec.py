@@ -241,4 +241,5 @@ class HostSpec:
     readahead_virtual: bool = True  # False: windows lie in slot space (rotating, 2011)
     readahead_bytes: int = 32768  # window of the host's swap readahead: page-cluster 3
     tick_s: float = 0.01
+    fast: bool = False  # jump over touches that change nothing; other draws, equal in law
     timeline: tuple[Entry, ...] = field(default=())

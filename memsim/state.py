@@ -295,6 +295,7 @@ guest_dtype = np.dtype(
         ("deflated", "i8"),
         ("alloc_stalls", "i8"),
         ("touches", "i8"),
+        ("version", "i8"),  # counts what may have made its quiet pages loud
         # pressure
         ("psi_t", "f8"),
         ("psi_stalled", "i4"),
@@ -346,6 +347,8 @@ task_dtype = np.dtype(
         # the script
         ("pending", "u1"),  # an access is under way
         ("cur", "i4"),  # ... to this virtual page
+        ("quiet_left", "i8"),  # quiet touches before the next loud one, or unknown
+        ("quiet_size", "i8"),  # pages in use when that was drawn
         ("store", "u1"),
         ("charged", "u1"),  # its major fault was counted
         ("cost", "f8"),  # nominal CPU left of the access
@@ -515,6 +518,19 @@ phase_dtype = np.dtype(
         ("outer", "u1"),  # REPEAT without end, not inside another
         ("lap", "u1"),  # such a REPEAT jumps here
         ("lap_taken", "i8"),  # `taken` when the lap began
+        # the fast path, see `quiet`
+        ("loud0", "i8"),  # first word of its set, NOBODY: every touch is executed
+        ("loud_block0", "i8"),
+        ("loud_blocks", "i4"),
+        ("loud_pages", "i4"),  # of a block
+        ("loud_words", "i4"),  # of a block
+        ("loud_n", "i8"),
+        ("share", "i8"),  # ZIPF: first row of its blocks' probabilities
+        ("loud_version", "i8"),  # the guest's when the set was taken
+        ("loud_good", "u1"),  # few enough
+        ("loud_plain", "i8"),  # touches executed since
+        ("loud_jumped", "i8"),  # ... and jumped over
+        ("loud_wait", "i4"),  # touches a page until the next look
     ]
 )
 

@@ -101,7 +101,7 @@ def _complete(m: Machine, k: int, cost: float, cls: int) -> None:
     if ph.op == FOLLOW:
         return
     if is_open(ph):
-        served(m, k, ph)
+        served(m, k, ph, 1)
         return
     count_accesses(m, k, ph, 1)
 

@@ -9,6 +9,7 @@ from math import log
 
 import numpy as np
 
+from memsim import quiet
 from memsim.account import IDLE, NOMINAL
 from memsim.guest import mark_accessed
 from memsim.jit import kernel
@@ -96,6 +97,21 @@ def _target(m: Machine, k: int, ph: np.record, size: int, n: np.uint64) -> int:
 
 
 @kernel
+def _ahead(m: Machine, k: int, ph: np.record, size: int, n: np.uint64) -> int:
+    # Touches up to the next that may change something.
+    at = m.task[k].cursor if ph.pattern == SEQUENTIAL else ph.place
+    return quiet.ahead(m, k, ph, at % size, size, n)
+
+
+@kernel
+def _next(m: Machine, k: int, ph: np.record, size: int, n: np.uint64) -> int:
+    # Index inside the region of the next access that may change something.
+    if ph.pattern <= ZIPF:
+        return quiet.loud_page(m, k, ph, size, n)
+    return _target(m, k, ph, size, n)
+
+
+@kernel
 def _stores(m: Machine, k: int, ph: np.record, n: np.uint64) -> bool:
     if ph.op == WRITE or ph.op == ALLOCATE or ph.write >= 1.0:
         return True
@@ -153,6 +169,7 @@ def _closed(m: Machine, k: int, limit: float, bound: float) -> tuple[float, int]
     left = ph.count - tk.phase_n if ph.count >= 0 else np.int64(1) << np.int64(62)
     span = min(limit, bound - tk.clock, tk.phase_t + ph.seconds - tk.clock)
     cost = ph.cost_s
+    jumps = ph.loud0 != NOBODY
     busy = 0.0
     n = 0
     ended = SLICE
@@ -162,7 +179,18 @@ def _closed(m: Machine, k: int, limit: float, bound: float) -> tuple[float, int]
             break
         if busy >= span:
             break
-        v = base + _target(m, k, ph, size, tk.draws)
+        fast = jumps and quiet.ready(m, ph)
+        if fast:
+            most = _ahead(m, k, ph, size, tk.draws)
+            over = int(min(most, left - n, int((span - busy) / cost) + 1))
+            quiet.jump(m, k, ph, over)
+            tk.draws += np.uint64(over)
+            n += over
+            busy += over * cost
+            if over < most:
+                continue
+        d = tk.draws
+        v = base + (_next(m, k, ph, size, d) if fast else _target(m, k, ph, size, d))
         store = _stores(m, k, ph, tk.draws)
         tk.draws += np.uint64(1)
         if not hit(m, v, store, ph.op):
@@ -171,6 +199,8 @@ def _closed(m: Machine, k: int, limit: float, bound: float) -> tuple[float, int]
             tk.store = store
             ended = SHARED
             break
+        if fast:
+            quiet.hushed(m, ph, v - base)
         n += 1
         busy += cost
     book_time(m, k, NOMINAL, busy)
@@ -212,12 +242,12 @@ def _idle_to(m: Machine, k: int, t: float) -> None:
 
 
 @kernel
-def served(m: Machine, k: int, ph: np.record) -> None:
-    """Count one access of an arrival, and the arrival if it was its last."""
+def served(m: Machine, k: int, ph: np.record, n: int) -> None:
+    """Count n accesses of an arrival, and the arrival if the last one was among them."""
     tk = m.task[k]
-    tk.sub += 1
-    tk.done += 1
-    m.guest[tk.guest].touches += 1
+    tk.sub += n
+    tk.done += n
+    m.guest[tk.guest].touches += n
     if tk.sub < ph.per_arrival:
         return
     tk.latency_s += tk.clock - tk.next_s
@@ -245,6 +275,7 @@ def _open(m: Machine, k: int, limit: float, bound: float) -> tuple[float, int]:
     size = size_of(m, ph, tk.clock)
     base = m.region[ph.region].vpage0
     end = tk.phase_t + ph.seconds
+    jumps = ph.loud0 != NOBODY
     busy = 0.0
     if tk.next_s < 0.0:
         _await_arrival(m, k, ph)
@@ -272,17 +303,30 @@ def _open(m: Machine, k: int, limit: float, bound: float) -> tuple[float, int]:
         if busy >= limit or tk.clock >= bound:
             return busy, SLICE
         n = _OPEN | (tk.arrival << np.uint64(16)) | np.uint64(tk.sub)
-        v = base + _target(m, k, ph, size, n)
+        fast = jumps and quiet.ready(m, ph)
+        if fast:
+            over = min(_ahead(m, k, ph, size, n), ph.per_arrival - tk.sub)
+            over = min(over, int(min(limit - busy, bound - tk.clock) / ph.cost_s) + 1)
+            if over > 0:
+                quiet.jump(m, k, ph, over)
+                book_time(m, k, NOMINAL, over * ph.cost_s)
+                tk.clock += over * ph.cost_s
+                busy += over * ph.cost_s
+                served(m, k, ph, over)
+                continue
+        v = base + (_next(m, k, ph, size, n) if fast else _target(m, k, ph, size, n))
         store = _stores(m, k, ph, n)
         if not hit(m, v, store, ph.op):
             tk.pending = 1
             tk.cur = v
             tk.store = store
             return busy, SHARED
+        if fast:
+            quiet.hushed(m, ph, v - base)
         book_time(m, k, NOMINAL, ph.cost_s)
         tk.clock += ph.cost_s
         busy += ph.cost_s
-        served(m, k, ph)
+        served(m, k, ph, 1)
 
 
 @kernel
@@ -327,6 +371,7 @@ def enter_phase(m: Machine, k: int, phase: int) -> None:
     tk.sub = 0
     tk.next_s = -1.0
     tk.pending = 0
+    tk.quiet_left = quiet.UNKNOWN
     tk.base_s = tk.lap_s
     if phase < tk.phase0 + tk.phases:
         ph = m.phase[phase]

@@ -106,6 +106,10 @@ class Host(Config):
     )
     cores: int = Field(default=4, ge=1)
     tick: Seconds = Field(default=0.01, gt=0)
+    fast: bool = Field(
+        default=False,
+        description="jump over touches that change nothing: other draws, the same distribution",
+    )
     kernel: Kernel = Kernel.MODERN
     reserved: Bytes = Field(default=64 * MIB, description="the host's own kernel and daemons")
     devices: dict[str, DeviceConfig] = Field(

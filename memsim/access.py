@@ -180,7 +180,7 @@ def guest_reclaim(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int
     """
     tk = m.task[k]
     gs = m.guest[tk.guest]
-    gs.alloc_stalls += 1
+    gs.alloc_stalls += tk.fails == 0  # one for all priorities of a call to try_to_free_pages
     cost, freed, _ = shrink(m, k, t)
     if freed > 0 or tk.fails > 0:
         return BURN, cost, GUEST_RECLAIM
@@ -303,6 +303,7 @@ def _read_file(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float
     rq.cls = REFAULT if again else NOMINAL
     m.guest[g].disk_read += n
     m.guest[g].guest_major += 1
+    m.guest[g].missed_reads += ph.op == READ
     # A coarse page that is read at random stands for small ones read one by one.
     ops = hs.sub if scattered else 1.0
     start_io(m, r, ops, not scattered and v > rg.vpage0, t)

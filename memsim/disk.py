@@ -15,6 +15,7 @@ from memsim.state import (
     DISK_READ,
     DISK_WRITE,
     NOBODY,
+    NOT_WANTED,
     R_FREE,
     R_QUEUED,
     R_SERVED,
@@ -61,6 +62,7 @@ def new_request(m: Machine, kind: int, device: int, guest: int, cls: int) -> int
     rq.cls = cls
     rq.over = QUEUED
     rq.swap = 0
+    rq.wanted = NOT_WANTED
     rq.device = device
     rq.guest = guest
     rq.sector = 0

@@ -21,7 +21,9 @@ from memsim.state import (
     ACTIVE_ANON,
     ACTIVE_FILE,
     ANON,
+    ASYNC,
     BALLOON,
+    DIRECT,
     DISK_READ,
     DISK_WRITE,
     EVICTED,
@@ -415,6 +417,26 @@ def choose_type(m: Machine, g: int) -> int:
 
 
 @kernel
+def count_scan(m: Machine, g: int, who: int, pages: int) -> None:
+    """Count pages that kswapd (ASYNC) or direct reclaim (DIRECT) looked at."""
+    gs = m.guest[g]
+    if who == ASYNC:
+        gs.async_scan += pages
+    else:
+        gs.direct_scan += pages
+
+
+@kernel
+def count_reclaim(m: Machine, g: int, who: int, pages: int) -> None:
+    """Count pages that kswapd (ASYNC) or direct reclaim (DIRECT) made free."""
+    gs = m.guest[g]
+    if who == ASYNC:
+        gs.async_reclaim += pages
+    elif who == DIRECT:
+        gs.direct_reclaim += pages
+
+
+@kernel
 def look_at_tail(m: Machine, g: int, inactive: int) -> int:
     """Look at the page at an inactive tail: reclaim (1), keep (0) or write it first (2)."""
     p = m.lists[guest_row(g, inactive)].tail
@@ -507,6 +529,7 @@ def finish_disk_write(m: Machine, r: int) -> None:
             free_gslot(m, g, rq.head)
         else:
             m.vpage[v].page = SWAPPED_BASE - rq.head
+            count_reclaim(m, g, rq.wanted, 1)
             give_page(m, p)
 
 

@@ -35,7 +35,11 @@ def _kswapd(m: Machine, k: int, t: float) -> tuple[float, float]:
 
 @kernel
 def polled(m: Machine, g: int, t: float) -> None:
-    """Answer the balloon's statistics queue: what the guest says of itself at time t."""
+    """Answer the balloon's statistics queue: what the guest says of itself at time t.
+
+    As update_balloon_stats of drivers/virtio/virtio_balloon.c: PGMAJFAULT counts faults on mapped
+    pages alone, not what read(2) waits for, and PGFAULT counts all faults, the major ones too.
+    """
     gs = m.guest[g]
     out = taken(m, g)
     gs.stats_time_s = t
@@ -48,8 +52,14 @@ def polled(m: Machine, g: int, t: float) -> None:
     gs.stats_disk_caches = gs.file_pages
     gs.stats_swap_in = gs.guest_swap_in
     gs.stats_swap_out = gs.guest_swap_out
-    gs.stats_major = gs.guest_major
-    gs.stats_minor = gs.guest_minor
+    gs.stats_major = gs.guest_major - gs.missed_reads
+    gs.stats_minor = gs.guest_minor + gs.stats_major
+    gs.stats_oom_kills = gs.oom_kills
+    gs.stats_alloc_stalls = gs.alloc_stalls
+    gs.stats_async_scan = gs.async_scan
+    gs.stats_direct_scan = gs.direct_scan
+    gs.stats_async_reclaim = gs.async_reclaim
+    gs.stats_direct_reclaim = gs.direct_reclaim
 
 
 @kernel

@@ -9,6 +9,8 @@ from memsim.account import KSWAPD as BY_KSWAPD
 from memsim.emulator import start_io
 from memsim.guest import (
     choose_type,
+    count_reclaim,
+    count_scan,
     deactivate,
     drop_file,
     kswapd_of,
@@ -19,7 +21,7 @@ from memsim.jit import kernel
 from memsim.lists import guest_push, guest_remove, guest_row
 from memsim.machine import Machine
 from memsim.params import DEF_PRIORITY
-from memsim.state import BALLOONER, KSWAPD, NOBODY
+from memsim.state import ASYNC, BALLOONER, DIRECT, KSWAPD, NOBODY
 
 
 @kernel
@@ -56,11 +58,14 @@ def shrink(m: Machine, k: int, t: float) -> tuple[float, int, int]:
     wrote = 0
     row = guest_row(g, inactive)
     n = m.lists[row].count
+    who = ASYNC if m.task[k].kind == KSWAPD else DIRECT
+    scanned = 0
     for _ in range(min(n, max(hs.batch, n >> max(0, DEF_PRIORITY - m.task[k].fails)))):
         p = m.lists[row].tail
         if p == NOBODY or freed + wrote >= hs.batch:
             break
         cost += hs.c_gscan
+        scanned += 1
         verdict = look_at_tail(m, g, inactive)
         if verdict == 1:
             drop_file(m, g, p)
@@ -71,8 +76,11 @@ def shrink(m: Machine, k: int, t: float) -> tuple[float, int, int]:
             guest_push(m, g, inactive, p)
             r = start_write(m, g, p, _cause(m, k))
             if r != NOBODY:
+                m.request[r].wanted = who
                 cost += hs.c_greclaim
                 wrote += m.request[r].count
                 start_io(m, r, 1.0, False, t)
+    count_scan(m, g, who, scanned)
+    count_reclaim(m, g, who, freed)
     _judge(m, k, freed, wrote, n)
     return max(cost, hs.c_gscan), freed, wrote

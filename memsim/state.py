@@ -190,6 +190,12 @@ _STATS = [
     ("swap_out", "i8"),
     ("major", "i8"),
     ("minor", "i8"),
+    ("oom_kills", "i8"),
+    ("alloc_stalls", "i8"),
+    ("async_scan", "i8"),
+    ("direct_scan", "i8"),
+    ("async_reclaim", "i8"),
+    ("direct_reclaim", "i8"),
 ]
 
 guest_dtype = np.dtype(
@@ -293,7 +299,13 @@ guest_dtype = np.dtype(
         ("resize_s", "f8"),
         ("inflated", "i8"),
         ("deflated", "i8"),
+        ("missed_reads", "i8"),  # of guest_major: by read(2), which faults on no page
         ("alloc_stalls", "i8"),
+        # pages that kswapd and direct reclaim looked at and took: PGSCAN_*, PGSTEAL_*
+        ("async_scan", "i8"),
+        ("direct_scan", "i8"),
+        ("async_reclaim", "i8"),
+        ("direct_reclaim", "i8"),
         ("touches", "i8"),
         ("version", "i8"),  # counts what may have made its quiet pages loud
         # pressure
@@ -458,6 +470,8 @@ device_dtype = np.dtype(
 
 # request.kind
 SWAP_READ, SWAP_WRITE, DISK_READ, DISK_WRITE, CODE_READ = range(5)
+# request.wanted: who reclaims what a write makes clean
+NOT_WANTED, ASYNC, DIRECT = range(3)
 # request.state
 R_FREE, R_EMULATOR, R_QUEUED, R_SERVED, R_FRAME, R_PAGE, R_CODE = range(7)
 
@@ -487,6 +501,7 @@ request_dtype = np.dtype(
         ("asked", "i8"),  # R_FRAME: how often that thread had given up when it was asked
         ("coded", "u1"),  # the emulator's code was read for it
         ("zapped", "u1"),  # its guest is gone
+        ("wanted", "u1"),  # DISK_WRITE of guest reclaim: by kswapd (ASYNC) or directly (DIRECT)
         ("waiters", "i4"),  # tasks
     ]
 )

@@ -10,7 +10,7 @@ from contract.arrays import UNKNOWN, Bools, Floats, Ints
 from contract.descriptors import AsyncMode, Hinting, ResizeMechanism, SwapClass
 from memsim import spec
 from scenarios.draw import DrawnHost
-from scenarios.machine import DevicePreset
+from scenarios.machine import DevicePreset, Kernel
 from scenarios.randomness import stream
 from scenarios.schema import Scenario
 
@@ -40,6 +40,7 @@ class Facts:
     noise: Floats  # (H, 1) relative error of balloon statistics
     delay_s: Floats  # (H,) until statistics are known
     psi: Bools  # (H,) pressure is reported
+    reclaim_statistics: Bools  # (H,) statistics have the tags 10 to 15
     swap_class: Ints  # (H,) SwapClass
     max_bytes: Ints  # (H, G)
     min_bytes: Ints  # (H, G)
@@ -91,6 +92,7 @@ def blank(hosts: int, guests: int, tasks: int = 1) -> Facts:
         noise=np.zeros((hosts, 1)),
         delay_s=np.zeros(hosts),
         psi=np.ones(hosts, bool),
+        reclaim_statistics=np.zeros(hosts, bool),
         swap_class=np.full(hosts, UNKNOWN, np.int64),
         max_bytes=ints(),
         min_bytes=ints(),
@@ -119,6 +121,9 @@ def describe(drawn: Sequence[DrawnHost], scenarios: Sequence[Scenario], guests: 
         facts.noise[row] = scenario.sensors.noise
         facts.delay_s[row] = scenario.sensors.delay
         facts.psi[row] = scenario.sensors.psi
+        facts.reclaim_statistics[row] = (
+            scenario.sensors.reclaim_statistics and one.kernel == Kernel.MODERN
+        )
         facts.swap_class[row] = _SWAP[one.swap_device] if told else UNKNOWN
         for slot in range(len(one.guests)):
             _describe_guest(facts, row, slot, one, told)

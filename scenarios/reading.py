@@ -141,9 +141,12 @@ def _statistics(host: np.ndarray, guest: np.ndarray, facts: Facts, answers: Answ
         free = sensors.blurred(free, total, facts.noise, draws[..., 0])
         available = sensors.blurred(available, total, facts.noise, draws[..., 1])
         caches = sensors.blurred(caches, total, facts.noise, draws[..., 2])
-    swap_in, swap_out, major, minor = (
-        np.where(answered, answers.counters[..., column], UNKNOWN) for column in range(4)
-    )
+    counters = dict(zip(sensors.COUNTERS, np.moveaxis(answers.counters, -1, 0), strict=True))
+
+    def count(name: str, scale: Ints | int = 1, told: Bools | bool = True) -> Ints:
+        return np.where(answered & told, counters[f"stats_{name}"] * scale, UNKNOWN)
+
+    new = facts.reclaim_statistics[:, None]
     # without deflate-on-oom the total is the size at that moment
     shrinks = answered & (facts.deflate_on_oom == 0)
     age = host["time_s"][:, None] - answers.time_s
@@ -154,10 +157,16 @@ def _statistics(host: np.ndarray, guest: np.ndarray, facts: Facts, answers: Answ
         "stats_total_bytes": total,
         "stats_available_bytes": available,
         "stats_caches_bytes": caches,
-        "stats_swap_in_bytes": np.where(answered, swap_in * page, UNKNOWN),
-        "stats_swap_out_bytes": np.where(answered, swap_out * page, UNKNOWN),
-        "stats_major_faults": major,
-        "stats_minor_faults": minor,
+        "stats_swap_in_bytes": count("swap_in", page),
+        "stats_swap_out_bytes": count("swap_out", page),
+        "stats_major_faults": count("major"),
+        "stats_minor_faults": count("minor"),
+        "stats_oom_kills": count("oom_kills", told=new),
+        "stats_alloc_stalls": count("alloc_stalls", told=new),
+        "stats_async_scan_bytes": count("async_scan", page, new),
+        "stats_direct_scan_bytes": count("direct_scan", page, new),
+        "stats_async_reclaim_bytes": count("async_reclaim", page, new),
+        "stats_direct_reclaim_bytes": count("direct_reclaim", page, new),
     }
 
 

@@ -244,6 +244,11 @@ class Sensors(Config):
         default=0.0, ge=0, le=1, description="share of guests without statistics"
     )
     psi: bool = Field(default=True, description="the host reports pressure stall information")
+    reclaim_statistics: bool = Field(
+        default=False,
+        description="balloon statistics have tags 10 to 15, as of Linux 6.12 and QEMU 9.2;"
+        " a kernel of 2011 never has",
+    )
     descriptors: bool = Field(default=True, description="mechanisms and swap device are known")
     agents: float = Field(
         default=0.0, ge=0, le=1, description="share of guests with an agent inside"

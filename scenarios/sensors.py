@@ -14,7 +14,11 @@ GRAIN = 4096  # [bytes] that memory is reported in
 
 # names of memsim's fields for what a guest answers: pages, and counts or pages since its boot
 GAUGES = ("stats_free", "stats_total", "stats_available", "stats_disk_caches")
-COUNTERS = ("stats_swap_in", "stats_swap_out", "stats_major", "stats_minor")
+COUNTERS = (
+    *("stats_swap_in", "stats_swap_out", "stats_major", "stats_minor"),
+    *("stats_oom_kills", "stats_alloc_stalls", "stats_async_scan", "stats_direct_scan"),
+    *("stats_async_reclaim", "stats_direct_reclaim"),
+)
 AGENT = ("swap_used_pages", "anon_pages", "refaults", "psi_some_s", "psi_full_s", "wm_high")
 
 
@@ -23,7 +27,7 @@ class Answers(NamedTuple):
 
     time_s: Floats  # (H, G) host clock, -1 never
     gauges: Ints  # (H, G, 4) GAUGES [pages]
-    counters: Ints  # (H, G, 4) COUNTERS
+    counters: Ints  # (H, G, 10) COUNTERS
     agent: Floats  # (H, G, 6) AGENT, as of the same moment
 
 

@@ -401,3 +401,30 @@ def test_wrong_numbers_of_things_are_refused() -> None:
         SimulatedHosts(simple(), 2).reset([0, 1], [1])
     with pytest.raises(RuntimeError, match="reset"):
         _ = SimulatedHosts(simple(), 1).drawn
+
+
+NEW_TAGS = (
+    *("stats_oom_kills", "stats_alloc_stalls", "stats_async_scan_bytes"),
+    *("stats_direct_scan_bytes", "stats_async_reclaim_bytes", "stats_direct_reclaim_bytes"),
+)
+
+
+@pytest.mark.parametrize(
+    ("told", "kernel", "known"),
+    [(True, "modern", True), (True, "2011", False), (False, "modern", False)],
+)
+def test_newer_statistics_are_known_where_guest_and_emulator_have_them(
+    told: bool, kernel: str, known: bool
+) -> None:
+    made = started(simple(sensors={"reclaim_statistics": told}, host__kernel=kernel))
+    made.advance(30.0)
+    made.apply(targets(made, 40 * MIB, 40 * MIB))  # less than its heap: the guest reclaims
+    made.advance(90.0)
+    reading, guest = made.read(), made.truth().guest
+    for name in NEW_TAGS:
+        values = getattr(reading, name)
+        field = name.removesuffix("_bytes")
+        scale = 64 * 1024 if name.endswith("_bytes") else 1
+        expected = guest[field] * scale if known else np.full_like(values, UNKNOWN)
+        assert (values == expected).all(), name
+    assert not known or (reading.stats_direct_scan_bytes + reading.stats_async_scan_bytes).sum() > 0

@@ -23,7 +23,7 @@ from memsim.disk import ROTATING, new_request
 from memsim.emulator import start_io
 from memsim.events import schedule
 from memsim.guest import add_anon, add_file, alloc_page, mark_accessed, read_request
-from memsim.hinting import on_alloc
+from memsim.hinting import BITMAP, on_alloc
 from memsim.host import NEED_FRAME, NEED_LOCK, NEED_READ, NOW, fault, group_of, over_limit
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_row
@@ -216,7 +216,7 @@ def _first_touch(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, flo
     add_anon(m, g, p, v)
     gs = m.guest[g]
     gs.guest_minor += 1
-    tax = 1.0 + HINT_TAX if gs.hinting else 1.0
+    tax = 1.0 + HINT_TAX if gs.hinting == BITMAP else 1.0
     return DONE, m.host[0].c_gfault * tax, NOMINAL
 
 

@@ -73,6 +73,10 @@ def _check_guest(spec: HostSpec, guest: GuestSpec, at: str) -> None:
     need(
         spec.devices[guest.disk].kind != DeviceKind.ZRAM, f"disk: {guest.disk} is compressed memory"
     )
+    report = guest.reporting
+    need(0 <= report.order <= 9, f"reporting.order: {report.order}, 0 to 9 expected")
+    need(report.every_s > 0, f"reporting.every_s: {report.every_s}, more than 0 expected")
+    need(report.batch >= 1, f"reporting.batch: {report.batch}, at least 1 expected")
     need(NOBODY <= guest.cgroup < len(spec.cgroups), f"cgroup: {guest.cgroup}")
     for j, task in enumerate(guest.tasks):
         for i, phase in enumerate(task.phases):
@@ -212,6 +216,10 @@ class _Builder:
             "event0": self.events,
             "signals": 1 + max((p.event for t in guest.tasks for p in t.phases), default=NOBODY),
             "block_head": NOBODY,
+            "block_tail": NOBODY,
+            "report_pages": max(1, round(2**guest.reporting.order / sub)),
+            "report_every_s": guest.reporting.every_s,
+            "report_batch": guest.reporting.batch,
         }
         curve0 = len(self.curves)
         for curve in guest.curves:
@@ -227,7 +235,7 @@ class _Builder:
             stream0.append(self.stream_rows)
         for j, task in enumerate(guest.tasks):
             self._task(g, guest, j, task, row, curve0, stream0)
-        for kind in (state.KSWAPD, state.BALLOONER, state.STATS):
+        for kind in range(1, 1 + state.KERNEL_TASKS):
             self.tasks.append({"kind": kind, "guest": g, "weight": 1024})
         self.events += row["signals"]
         self.cpus += [{"guest": g, "weight": guest.cpu_weight}] * guest.vcpus

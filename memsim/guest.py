@@ -3,9 +3,10 @@
 import numpy as np
 
 from memsim.account import GUEST_SWAP, NOMINAL
+from memsim.blocks import block_of, block_push, block_remove
 from memsim.cpu import wake
 from memsim.disk import new_request
-from memsim.hinting import on_free
+from memsim.hinting import on_free, on_take
 from memsim.jit import kernel
 from memsim.lists import (
     guest_push,
@@ -58,34 +59,6 @@ def kswapd_of(m: Machine, g: int) -> int:
 
 
 @kernel
-def _block_of(m: Machine, p: int) -> int:
-    gs = m.guest[m.page[p].guest]
-    return gs.block0 + (p - gs.page0) // m.host[0].block_pages
-
-
-@kernel
-def _block_push(m: Machine, g: int, b: int) -> None:
-    gs = m.guest[g]
-    bl = m.block[b]
-    bl.prev = NOBODY
-    bl.next = gs.block_head
-    if gs.block_head != NOBODY:
-        m.block[gs.block_head].prev = b
-    gs.block_head = b
-
-
-@kernel
-def _block_remove(m: Machine, g: int, b: int) -> None:
-    bl = m.block[b]
-    if bl.prev == NOBODY:
-        m.guest[g].block_head = bl.next
-    else:
-        m.block[bl.prev].next = bl.next
-    if bl.next != NOBODY:
-        m.block[bl.next].prev = bl.prev
-
-
-@kernel
 def give_page(m: Machine, p: int) -> None:
     """Free a guest page: onto the order-0 list, and blocks that are wholly free coalesce."""
     pg = m.page[p]
@@ -109,17 +82,17 @@ def give_page(m: Machine, p: int) -> None:
     pg.gstate = FREE
     pg.gflags &= np.uint16(G_HINT)
     pg.vpn = NOBODY
-    on_free(m, p)
     gs.free_pages += 1
     m.task[kswapd_of(m, g)].rounds = 0
-    b = _block_of(m, p)
+    b = block_of(m, p)
     bl = m.block[b]
     bl.free += 1
     guest_push(m, g, ORDER_0, p)
     if bl.free == bl.pages:
         for q in range(bl.first, bl.first + bl.pages):
             guest_remove(m, g, q)
-        _block_push(m, g, b)
+        block_push(m, g, b)
+    on_free(m, p)
 
 
 @kernel
@@ -131,13 +104,14 @@ def pop_page(m: Machine, g: int) -> int:
         b = gs.block_head
         if b == NOBODY:
             return NOBODY
-        _block_remove(m, g, b)
+        block_remove(m, g, b)
         bl = m.block[b]
         for q in range(bl.first + bl.pages - 1, bl.first - 1, -1):
             guest_push(m, g, ORDER_0, q)
         p = bl.first
+    on_take(m, p)
     guest_remove(m, g, p)
-    m.block[_block_of(m, p)].free -= 1
+    m.block[block_of(m, p)].free -= 1
     gs.free_pages -= 1
     return p
 

@@ -3,23 +3,76 @@
 The talk's bitmap is pulled: the guest sets a page's bit when it frees the page, and the host looks
 only when it is about to pay for the content.  Allocation touches the page while the bit is still
 set (so that a swapped page needs no I/O), clears the bit, then fills.
+
+Free page reporting is pushed: a task of the guest tells the host of free pieces of memory
+(`memsim.reporting`), and the host drops them at once.  A piece is marked as reported until it is
+split by an allocation or grows by a neighbour that comes free: then it is a new piece, of which
+the host has not heard (mm/page_reporting.h, page_alloc.c: `page_reported` goes with every piece
+that leaves a free list).
 """
 
 import numpy as np
 
+from memsim.blocks import piece
+from memsim.cpu import sleep_until
 from memsim.jit import kernel
+from memsim.lists import guest_push, guest_remove
 from memsim.machine import Machine
-from memsim.state import G_BITS, G_HINT
+from memsim.state import BALLOON, G_BITS, G_HINT, G_REPORTED, ORDER_0, REPORTER, TIMER
 
-NONE, BITMAP = 0, 1
+NONE, BITMAP, REPORTING = range(3)  # memsim.spec.Hinting
+
+
+@kernel
+def _forget_report(m: Machine, first: int, n: int) -> None:
+    # What was reported is a new piece now: at the head of its list, as all that is new.
+    for q in range(first + n - 1, first - 1, -1):
+        pg = m.page[q]
+        if pg.gflags & G_REPORTED:
+            pg.gflags &= np.uint16(G_BITS - G_REPORTED)
+            if pg.glist:
+                guest_remove(m, pg.guest, q)
+                guest_push(m, pg.guest, ORDER_0, q)
+
+
+@kernel
+def _ask_for_report(m: Machine, g: int) -> None:
+    gs = m.guest[g]
+    if gs.report_asked:
+        return
+    gs.report_asked = 1
+    if gs.report_active:
+        return
+    gs.report_at = m.host[0].time_s + gs.report_every_s
+    k = gs.task0 + gs.tasks + REPORTER - 1
+    if m.task[k].state == TIMER:
+        sleep_until(m, k, gs.report_at)
 
 
 @kernel
 def on_free(m: Machine, p: int) -> None:
-    """Tell that the guest's allocator, or the owner of the page, has no use for its content."""
+    """Tell that the guest's allocator, which has the page again, has no use for its content."""
     pg = m.page[p]
-    if m.guest[pg.guest].hinting == BITMAP:
+    gs = m.guest[pg.guest]
+    if gs.hinting == BITMAP:
         pg.gflags |= np.uint16(G_HINT)
+    elif gs.hinting == REPORTING:
+        whole = pg.glist == 0  # its block came free as a whole
+        if gs.report_pages < m.host[0].block_pages:
+            first, n = piece(m, p)
+            _forget_report(m, first, n)
+            if n >= gs.report_pages:
+                _ask_for_report(m, pg.guest)
+        elif whole:
+            _ask_for_report(m, pg.guest)
+
+
+@kernel
+def on_take(m: Machine, p: int) -> None:
+    """Tell that the allocator is about to give a free page away, split from its piece."""
+    if m.page[p].gflags & G_REPORTED:
+        first, n = piece(m, p)
+        _forget_report(m, first, n)
 
 
 @kernel
@@ -33,6 +86,12 @@ def on_alloc(m: Machine, p: int) -> None:
 def is_free(m: Machine, p: int) -> bool:
     """Ask, from the host, whether the page's content may be thrown away."""
     return (m.page[p].gflags & G_HINT) != 0
+
+
+@kernel
+def is_given(m: Machine, p: int) -> bool:
+    """Tell whether the guest gave the page to the host: in its balloon, or reported free."""
+    return m.page[p].gstate == BALLOON or (m.page[p].gflags & G_REPORTED) != 0
 
 
 @kernel

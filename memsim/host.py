@@ -5,12 +5,11 @@ import numpy as np
 from memsim.account import FRESH_FAULT, HOST_SWAP, NOMINAL
 from memsim.cpu import first_thread, wake_kswapd
 from memsim.disk import ROTATING, ZRAM, merge_write, new_request, submit
-from memsim.hinting import is_free
+from memsim.hinting import is_free, is_given
 from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, lru_of
 from memsim.machine import Machine
 from memsim.state import (
-    BALLOON,
     CACHED,
     H_BACK,
     H_DIRTY,
@@ -244,14 +243,14 @@ def fault(m: Machine, p: int, scattered: bool, t: float) -> tuple[int, float, in
 
 @kernel
 def finish_read(m: Machine, r: int) -> None:
-    """Put the pages of a finished swap read into the swap cache, but for those in a balloon."""
+    """Put the pages of a finished swap read into the swap cache, but for those it was given."""
     p = m.request[r].head
     while p != NOBODY:
         pg = m.page[p]
         following = pg.hnext
         pg.hstate = CACHED
         pg.hflags = np.uint8(H_EVER)
-        if pg.gstate == BALLOON:
+        if is_given(m, p):
             drop_page(m, p)
         else:
             host_push(m, lru_of(m, pg.guest), 0, p)
@@ -312,7 +311,7 @@ def finish_write(m: Machine, r: int) -> int:
             continue
         pg.hflags &= np.uint8(255 - H_BACK)
         hs.back_pages -= 1
-        if pg.gstate == BALLOON:
+        if is_given(m, p):
             drop_page(m, p)
             freed += 1
             continue
@@ -334,7 +333,7 @@ def drop_page(m: Machine, p: int) -> None:
     """Take frame and slot of a page whose content nobody needs, without any I/O.
 
     What is being read or written or is in a reclaimer's hands stays until that is over: then
-    `finish_read`, `finish_write` and `reclaim` drop it, if it is in the balloon still.
+    `finish_read`, `finish_write` and `reclaim` drop it, if the guest has not taken it back.
     """
     pg = m.page[p]
     gs = m.guest[pg.guest]

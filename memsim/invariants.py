@@ -87,6 +87,22 @@ def _check_guest(m: Machine, g: int, where: str) -> None:
     used = m.gslot[gs["gslot0"] : gs["gslot0"] + gs["gslots"]]
     _equal(int((used != NOBODY).sum()), int(gs["swap_used_pages"]), where, "guest slots")
     _check_backing(gs, pages, where)
+    _check_reported(m, gs, pages, where)
+
+
+def _check_reported(m: Machine, gs: np.record, pages: np.ndarray, where: str) -> None:
+    # What was reported is free, in whole pieces, and behind what the host has not heard of.
+    told = pages["gflags"] & state.G_REPORTED != 0
+    _need((pages["gstate"][told] == state.FREE).all(), where, "a used page is reported as free")
+    blocks = m.block[gs["block0"] : gs["block0"] + gs["blocks"]]
+    whole = blocks["free"] == blocks["pages"]
+    _equal(int(whole.sum()), int(gs["free_blocks"]), where, "free_blocks")
+    for bl in blocks[whole]:
+        part = told[bl["first"] - gs["page0"] :][: bl["pages"]]
+        _need(bool(part.all()) or not part.any(), where, "half a block is reported")
+    row = int(np.flatnonzero(m.guest["page0"] == gs["page0"])[0]) * state.GUEST_LISTS
+    listed = m.page["gflags"][_walk(m, row + state.ORDER_0, "gnext")] & state.G_REPORTED != 0
+    _need(bool((np.diff(listed.astype(np.int8)) >= 0).all()), where, "reported pages go first")
 
 
 FRAMED = (state.RESIDENT, state.CACHED, state.WRITING, state.READING)
@@ -104,11 +120,13 @@ def _check_backing(gs: np.record, pages: np.ndarray, where: str) -> None:
     used &= (pages["gflags"] & (state.G_FILL | state.G_HINT | state.G_IO | state.G_VOID)) == 0
     lost = used & (pages["hstate"] == state.UNBACKED)
     _need(not lost.any(), where, f"{int(lost.sum())} used pages lost their content")
-    # What is in the balloon takes nothing from the host, unless the host still holds it itself.
+    # What is in the balloon or reported takes nothing from the host, unless the host itself still
+    # holds it.
     held = pages["hflags"] & (state.H_ISOLATED | state.H_BACK) != 0
     held |= pages["hstate"] == state.READING
-    kept = (pages["gstate"] == state.BALLOON) & (pages["hstate"] != state.UNBACKED) & ~held
-    _need(not kept.any(), where, f"{int(kept.sum())} pages in the balloon are backed")
+    given = (pages["gstate"] == state.BALLOON) | (pages["gflags"] & state.G_REPORTED != 0)
+    kept = given & (pages["hstate"] != state.UNBACKED) & ~held
+    _need(not kept.any(), where, f"{int(kept.sum())} pages that were given away are backed")
 
 
 def _check_host(m: Machine, where: str) -> None:

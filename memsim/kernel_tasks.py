@@ -5,9 +5,10 @@ from memsim.guest import available
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.params import CONGESTION_S, SCAN_ROUNDS, STATS_S
+from memsim.reporting import periodic
 from memsim.resize import resize_step, taken
 from memsim.shrink import shrink
-from memsim.state import BALLOONER
+from memsim.state import BALLOONER, REPORTER
 from memsim.state import KSWAPD as KSWAPD_TASK
 
 NEVER = -1.0
@@ -76,6 +77,9 @@ def kernel_step(m: Machine, k: int, t: float) -> tuple[float, float, int]:
         return cost, again, KSWAPD
     if tk.kind == BALLOONER:
         cost, again = resize_step(m, g, t)
+        return cost, again, BALLOON
+    if tk.kind == REPORTER:
+        cost, again = periodic(m, g, t)
         return cost, again, BALLOON
     gs = m.guest[g]
     if gs.stats_period_s <= 0.0:

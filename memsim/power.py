@@ -3,11 +3,13 @@
 import numpy as np
 
 from memsim.account import RESTART
+from memsim.blocks import block_push
 from memsim.cpu import make_runnable, unqueue_cpu
 from memsim.disk import ZRAM
 from memsim.emulator import go_on
 from memsim.events import cancel, schedule, tick_entity
 from memsim.guest import pop_page
+from memsim.hinting import BITMAP
 from memsim.host import drop_page, give_frame, group_of, leave_swap, size_zram, take_frame
 from memsim.jit import kernel
 from memsim.lists import guest_row, host_push, lru_of
@@ -68,7 +70,7 @@ def _empty_memory(m: Machine, g: int) -> None:
     for p in range(gs.page0, gs.page0 + gs.pages):
         pg = m.page[p]
         pg.gstate = FREE
-        pg.gflags = np.uint16(G_HINT if gs.hinting else 0)
+        pg.gflags = np.uint16(G_HINT if gs.hinting == BITMAP else 0)
         pg.glist = 0
         pg.vpn = NOBODY
     for v in range(gs.vpage0, gs.vpage0 + gs.vpages):
@@ -79,15 +81,12 @@ def _empty_memory(m: Machine, g: int) -> None:
     for s in range(gs.gslot0, gs.gslot0 + gs.gslots):
         m.gslot[s] = NOBODY
     stirred(m, g)
-    gs.block_head = NOBODY
+    gs.block_head = gs.block_tail = NOBODY
+    gs.free_blocks = 0
     for b in range(gs.block0 + gs.blocks - 1, gs.block0 - 1, -1):
         bl = m.block[b]
         bl.free = bl.pages
-        bl.prev = NOBODY
-        bl.next = gs.block_head
-        if gs.block_head != NOBODY:
-            m.block[gs.block_head].prev = b
-        gs.block_head = b
+        block_push(m, g, b)
     gs.free_pages = gs.pages
     gs.anon_pages = gs.file_pages = gs.dirty_pages = gs.writeback_pages = 0
     gs.kernel_pages = gs.balloon_pages = gs.swap_used_pages = 0
@@ -97,6 +96,8 @@ def _empty_memory(m: Machine, g: int) -> None:
     for k in range(gs.task0, gs.task0 + gs.tasks + KERNEL_TASKS):
         m.task[k].fails = m.task[k].rounds = 0
     gs.stats_time_s = -1.0
+    gs.report_active = 0
+    gs.report_asked = 1  # what is free from the beginning is to be told of too
 
 
 @kernel
@@ -196,6 +197,7 @@ def booted(m: Machine, g: int, t: float) -> None:
             new_life(m, k)
         enter_phase(m, k, tk.phase0)
         go_again(m, k, t)
+    gs.report_at = t + gs.report_every_s
     for k in range(gs.task0 + gs.tasks, gs.task0 + gs.tasks + KERNEL_TASKS):
         m.task[k].clock = t
         make_runnable(m, k, t)

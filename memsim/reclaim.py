@@ -10,7 +10,7 @@ steps, each at a time of its own, so that guests may allocate and touch in betwe
 
 import numpy as np
 
-from memsim.hinting import checks, is_free
+from memsim.hinting import checks, is_free, is_given
 from memsim.host import drop_page, give_frame, group_of, leave_swap, write_out
 from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, host_row, inactive_is_low, lru_of
@@ -18,7 +18,6 @@ from memsim.machine import Machine
 from memsim.params import DEF_PRIORITY
 from memsim.quiet import stirred
 from memsim.state import (
-    BALLOON,
     CACHED,
     H_BACK,
     H_DIRTY,
@@ -179,7 +178,7 @@ def unmap(m: Machine, e: int) -> float:
 def _put_back(m: Machine, p: int) -> None:
     pg = m.page[p]
     pg.hflags &= np.uint8(255 - H_ISOLATED - H_UNMAPPED)
-    if pg.gstate == BALLOON:
+    if is_given(m, p):
         drop_page(m, p)
     else:
         host_push(m, lru_of(m, pg.guest), 1, p)
@@ -199,7 +198,7 @@ def settle(m: Machine, e: int, t: float) -> float:
         pg = m.page[p]
         g = pg.guest
         pg.hflags &= np.uint8(255 - H_ISOLATED - H_UNMAPPED)
-        if pg.gstate == BALLOON:
+        if is_given(m, p):
             drop_page(m, p)
             cpu.freed += 1
         elif is_free(m, p):

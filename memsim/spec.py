@@ -26,6 +26,7 @@ class Hinting(IntEnum):
 
     NONE = 0
     BITMAP = 1  # the talk's: one bit a page, read by the host at swap-out and swap-in
+    REPORTING = 2  # Linux': the guest tells of free blocks, the host drops them at once
 
 
 class Resize(IntEnum):
@@ -146,6 +147,15 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Reporting:
+    """Free page reporting, where it is the guest's hinting."""
+
+    order: int = 9  # the least piece, 2**order small pages; 9: blocks of 2 MiB
+    every_s: float = 2.0
+    batch: int = 32  # pieces of one report
+
+
+@dataclass(frozen=True)
 class GuestSpec:
     """A guest slot's occupant."""
 
@@ -164,6 +174,7 @@ class GuestSpec:
     disk: int = 0  # index into HostSpec.devices
     cgroup: int = -1  # index into HostSpec.cgroups; -1: a group of its own, unlimited
     hinting: Hinting = Hinting.NONE
+    reporting: Reporting = Reporting()
     async_mode: Async = Async.OFF
     resize: Resize = Resize.BALLOON
     deflate_on_oom: bool = True

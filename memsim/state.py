@@ -28,6 +28,7 @@ G_FILL = 16  # allocated, its first fill (kernel context) still to come
 G_IO = 32  # the guest reads into it: locked, off the lists, `gprev` is the request
 G_BACK = 64  # the guest writes it out
 G_VOID = 128  # its owner hinted it free and the kernel took the bit: undefined until next used
+G_REPORTED = 256  # free, and the host was told: it backs nothing of the piece it is part of
 G_SLOW = G_HINT | G_FILL | G_IO | G_VOID  # a touch must not take the fast path
 
 # An anonymous page that was freed under I/O keeps G_IO or G_BACK, has no owner (vpn) and is on no
@@ -229,7 +230,7 @@ guest_dtype = np.dtype(
         ("region0", "i4"),
         ("regions", "i4"),
         ("task0", "i4"),
-        ("tasks", "i4"),  # the script's; the kernel's KSWAPD, BALLOON, STATS follow
+        ("tasks", "i4"),  # the script's; the kernel's KSWAPD and so on follow
         ("cpu0", "i4"),
         ("vcpus", "i4"),
         ("gslot0", "i8"),
@@ -245,6 +246,14 @@ guest_dtype = np.dtype(
         ("hinting", "u1"),
         ("async_mode", "u1"),
         ("resize", "u1"),
+        ("report_pages", "i4"),  # free page reporting: the least piece that is reported
+        ("report_every_s", "f8"),
+        ("report_batch", "i4"),  # pieces of one report
+        ("report_asked", "u1"),  # a pass is to come, at
+        ("report_at", "f8"),
+        ("report_active", "u1"),  # a pass is under way; what it may still report:
+        ("report_left", "i8"),  # ... pages of broken blocks
+        ("report_blocks_left", "i8"),
         ("deflate_on_oom", "u1"),
         ("stuck", "u1"),
         ("lru_exact", "u1"),
@@ -267,6 +276,8 @@ guest_dtype = np.dtype(
         ("wm_target_high", "i8"),
         # free memory and reclaim
         ("block_head", "i4"),  # wholly free blocks, most recently completed first
+        ("block_tail", "i4"),
+        ("free_blocks", "i8"),
         ("scan_credit", "i8"),
         ("age", "u4"),  # evictions and activations of file pages: the workingset clock
         ("gslot_next", "i8"),
@@ -296,6 +307,9 @@ guest_dtype = np.dtype(
         ("oom_kills", "i8"),
         ("host_kills", "i8"),
         ("hypercalls", "i8"),
+        ("reports", "i8"),
+        ("report_s", "f8"),  # CPU time of free page reporting
+        ("reported", "i8"),
         ("resize_s", "f8"),
         ("inflated", "i8"),
         ("deflated", "i8"),
@@ -336,7 +350,7 @@ FREE_VCPU, BLOCKS_VCPU, HALTS_VCPU = range(3)
 task_dtype = np.dtype(
     [
         ("state", "u1"),
-        ("kind", "u1"),  # 0 script, else KSWAPD, BALLOONER, STATS
+        ("kind", "u1"),  # 0 script, else KSWAPD and so on
         ("guest", "i4"),
         ("cpu", "i4"),  # vCPU it runs on, blocks or halts
         ("stalls", "u1"),  # how it counts in PSI: 0 not, 1 host's, 2 guest's
@@ -398,8 +412,8 @@ task_dtype = np.dtype(
     ]
 )
 
-KSWAPD, BALLOONER, STATS = 1, 2, 3  # task.kind, and order behind the script's tasks
-KERNEL_TASKS = 3  # of each guest
+KSWAPD, BALLOONER, STATS, REPORTER = range(1, 5)  # task.kind, order behind the script's
+KERNEL_TASKS = 4  # of each guest
 
 # cpu.state; entities that need a core: vCPUs first, then the host's own threads
 CPU_IDLE, CPU_QUEUED, CPU_RUNNING, CPU_BLOCKED, CPU_HALTED = range(5)

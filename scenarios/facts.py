@@ -27,7 +27,11 @@ _RESIZE = {
     spec.Resize.FREE_TARGET_2011: ResizeMechanism.FREE_TARGET,
     spec.Resize.FREE_TARGET: ResizeMechanism.FREE_TARGET,
 }
-_HINTING = {spec.Hinting.NONE: Hinting.NONE, spec.Hinting.BITMAP: Hinting.BITMAP}
+_HINTING = {
+    spec.Hinting.NONE: Hinting.NONE,
+    spec.Hinting.BITMAP: Hinting.BITMAP,
+    spec.Hinting.REPORTING: Hinting.REPORTING,
+}
 _ASYNC = {mode: AsyncMode(int(mode)) for mode in spec.Async}
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from configs.loading import Bytes, Config, Seconds
 from memsim.spec import Async, Device, DeviceKind, Resize
+from memsim.spec import Reporting as ReportingSpec
 
 MIB = 2**20
 
@@ -40,6 +41,7 @@ class Hints(StrEnum):
 
     NONE = "none"
     BITMAP = "bitmap"
+    REPORTING = "reporting"
 
 
 class Resizing(StrEnum):
@@ -48,6 +50,20 @@ class Resizing(StrEnum):
     NONE = "none"
     BALLOON = "balloon"
     FREE_TARGET = "free_target"
+
+
+class Reporting(Config):
+    """Free page reporting, where it is the guest's hinting; Linux' own numbers."""
+
+    order: int = Field(
+        default=9, ge=0, le=9, description="least piece reported, 4 KiB * 2^order; mainline: 9"
+    )
+    every: Seconds = Field(default=2.0, gt=0, description="from a free to the pass, and on")
+    batch: int = Field(default=32, ge=1, description="pieces told of at a time")
+
+    def spec(self) -> ReportingSpec:
+        """The numbers as the simulator takes them."""
+        return ReportingSpec(order=self.order, every_s=self.every, batch=self.batch)
 
 
 # 7,200 rpm disk, SATA and NVMe drives and lz4 zram: reference/mechanisms.md section 10, the row

@@ -26,7 +26,11 @@ _START = {
     "resident": spec.Start.RESIDENT,
     "reclaimed": spec.Start.RECLAIMED,
 }
-_HINTING = {Hints.NONE: spec.Hinting.NONE, Hints.BITMAP: spec.Hinting.BITMAP}
+_HINTING = {
+    Hints.NONE: spec.Hinting.NONE,
+    Hints.BITMAP: spec.Hinting.BITMAP,
+    Hints.REPORTING: spec.Hinting.REPORTING,
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ class Place:
 
     def mechanisms(self, own: Mechanisms) -> Mechanisms:
         """A guest's own mechanisms with what the arm changes."""
-        changed = self.arm.model_dump(exclude={"kernel"}, exclude_none=True)
+        named = {name: getattr(self.arm, name) for name in Mechanisms.model_fields}
+        changed = {name: value for name, value in named.items() if value is not None}
         return own.model_copy(update=changed) if changed else own
 
 
@@ -281,6 +286,7 @@ def guest_spec(
         disk=list(host.devices).index(disk),
         cgroup=-1 if guest.cgroup is None else list(host.cgroups).index(guest.cgroup),
         hinting=_HINTING[mechanisms.hinting],
+        reporting=mechanisms.reporting.spec(),
         async_mode=async_mode(place.kernel, mechanisms.async_faults),
         resize=resize_mode(place.kernel, mechanisms.resize),
         deflate_on_oom=mechanisms.deflate_on_oom,

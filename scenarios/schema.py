@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from configs.loading import Bytes, Config, Seconds
 from scenarios import check
-from scenarios.machine import AsyncFaults, Hints, Host, Kernel, Resizing
+from scenarios.machine import AsyncFaults, Hints, Host, Kernel, Reporting, Resizing
 from scenarios.quantities import GIB, Amount, AmountField
 from scenarios.randomise import Randomise, Range, Vary
 from scenarios.traces import STEP_S
@@ -22,6 +22,7 @@ class Mechanisms(Config):
 
     async_faults: AsyncFaults = AsyncFaults.ON
     hinting: Hints = Hints.NONE
+    reporting: Reporting = Reporting()
     resize: Resizing = Resizing.BALLOON
     deflate_on_oom: bool = True
 
@@ -31,6 +32,7 @@ class Arm(Config):
 
     async_faults: AsyncFaults | None = None
     hinting: Hints | None = None
+    reporting: Reporting | None = None
     resize: Resizing | None = None
     deflate_on_oom: bool | None = None
     kernel: Kernel | None = None

@@ -72,7 +72,7 @@ MISTAKES = [
     ("guests.1.emulator", "512MiB", r"emulator: 536870912: expected less than its cgroup's max"),
     ("guests.1.disk", "tape", r"guests.1.disk: 'tape': expected one of disk"),
     ("guests.1.stop", 0, r"stop: 0.0: expected after start, 0.0"),
-    ("guests.1.mechanisms", {"hinting": "yes"}, r"'none' or 'bitmap'"),
+    ("guests.1.mechanisms", {"hinting": "yes"}, r"'none', 'bitmap' or 'reporting'"),
     ("guests.1.mechanisms", {"async": "on"}, r"there is no such field"),
     (f"{PHASE}.region", "heep", r"tasks.t.phases.0.region: 'heep': expected one of heap"),
     (f"{PHASE}.rate_curve", "load", r"rate_curve: makes sense only with a rate"),

@@ -1,0 +1,167 @@
+"""Free page reporting as Linux ships it: passes of a guest's task over its free lists.
+
+A pass begins `report_every_s` after a piece of the asked order came free, unless free memory is
+close to the low watermark.  It takes ceil(n / (16 * batch)) reports from a list of n pieces, so
+that an idle guest has told of all its memory after 16 passes, and the next pass follows if that
+was not all.  What is new stands at the head of a list, what was reported at its tail, so that the
+allocator prefers what the host still backs (mm/page_reporting.c).
+
+The host drops frames and slots at once, needed or not: the next touch is a fresh fault.
+"""
+
+import numpy as np
+
+from memsim.blocks import block_to_tail, piece
+from memsim.hinting import REPORTING
+from memsim.host import drop_page
+from memsim.jit import kernel
+from memsim.lists import guest_push_tail, guest_remove, guest_row
+from memsim.machine import Machine
+from memsim.params import (
+    DONTNEED_HUGE_S,
+    DONTNEED_S,
+    HUGE_PAGES,
+    REPORT_PASSES,
+    REPORT_PIECE_S,
+    USER_EXIT_S,
+)
+from memsim.state import CACHED, G_REPORTED, NOBODY, ORDER_0, RESIDENT
+
+NEVER = -1.0
+
+
+@kernel
+def dontneed_s(m: Machine, pages: int) -> float:
+    """CPU time of the host to drop resident pages that it is told of in one piece.
+
+    Between what one small page and what a block of them take, in proportion; more blocks in turn.
+    """
+    if pages <= 0:
+        return 0.0
+    small = pages * m.host[0].sub
+    blocks = max(1.0, small / HUGE_PAGES)
+    share = (small / blocks - 1.0) / (HUGE_PAGES - 1.0)
+    return blocks * (DONTNEED_S + share * (DONTNEED_HUGE_S - DONTNEED_S))
+
+
+@kernel
+def _report(m: Machine, g: int, first: int, n: int) -> float:
+    # One piece: its pages are marked and dropped; pages of broken blocks go behind all others.
+    backed = 0
+    for p in range(first, first + n):
+        pg = m.page[p]
+        pg.gflags |= np.uint16(G_REPORTED)
+        if pg.glist:
+            guest_remove(m, g, p)
+            guest_push_tail(m, g, ORDER_0, p)
+        backed += pg.hstate == RESIDENT or pg.hstate == CACHED
+        drop_page(m, p)
+    m.guest[g].reported += n
+    return dontneed_s(m, backed)
+
+
+@kernel
+def _room(m: Machine, n: int) -> int:
+    # Entries of a report that a piece of n pages takes: more than one if it is beyond a block.
+    return max(1, int(n * m.host[0].sub / HUGE_PAGES))
+
+
+@kernel
+def _report_pieces(m: Machine, g: int, most: int) -> tuple[float, int]:
+    # Up to `most` entries of free pieces in blocks that are partly used.
+    gs = m.guest[g]
+    cost = 0.0
+    entries = 0
+    p = m.lists[guest_row(g, ORDER_0)].head
+    while p != NOBODY and entries < most and gs.report_left > 0:
+        if m.page[p].gflags & G_REPORTED:
+            break
+        first, n = piece(m, p)
+        while p != NOBODY and first <= p < first + n:
+            p = m.page[p].gnext
+        if n >= gs.report_pages:
+            cost += _report(m, g, first, n)
+            gs.report_left -= n
+            entries += 1
+    return cost, entries
+
+
+@kernel
+def _report_blocks(m: Machine, g: int, most: int) -> tuple[float, int]:
+    # Up to `most` entries of wholly free blocks.
+    gs = m.guest[g]
+    cost = 0.0
+    entries = 0
+    while entries < most and gs.report_blocks_left > 0 and gs.block_head != NOBODY:
+        b = gs.block_head
+        bl = m.block[b]
+        if m.page[bl.first].gflags & G_REPORTED:
+            break
+        cost += _report(m, g, bl.first, bl.pages)
+        block_to_tail(m, g, b)
+        gs.report_blocks_left -= 1
+        entries += _room(m, bl.pages)
+    return cost, entries
+
+
+@kernel
+def _unreported(m: Machine, g: int) -> bool:
+    # Whether the pass ended because its share was used up.
+    gs = m.guest[g]
+    b = gs.block_head
+    if b != NOBODY and not m.page[m.block[b].first].gflags & G_REPORTED:
+        return True
+    return gs.report_pages < m.host[0].block_pages and gs.report_left <= 0
+
+
+@kernel
+def _share(n: int, batch: int) -> int:
+    # Entries of a list of n that a pass may take: whole reports.
+    return batch * -(-n // (REPORT_PASSES * batch))
+
+
+@kernel
+def _begin_pass(m: Machine, g: int) -> bool:
+    gs = m.guest[g]
+    hs = m.host[0]
+    gs.report_asked = 0
+    if gs.free_pages <= gs.wm_low + gs.report_batch * gs.report_pages:
+        return False
+    gs.report_left = 0
+    if gs.report_pages < hs.block_pages:
+        gs.report_left = _share(m.lists[guest_row(g, ORDER_0)].count, gs.report_batch)
+    gs.report_blocks_left = _share(gs.free_blocks, gs.report_batch)
+    gs.report_active = 1
+    return True
+
+
+@kernel
+def periodic(m: Machine, g: int, t: float) -> tuple[float, float]:
+    """Make the next report, if a pass is under way or due at time t.
+
+    Returns:
+        (CPU seconds, when to look again): 0 means at once, negative when asked.
+    """
+    gs = m.guest[g]
+    if gs.hinting != REPORTING or not (gs.report_active or gs.report_asked):
+        return 0.0, NEVER
+    if not gs.report_active:
+        if t < gs.report_at:
+            return 0.0, gs.report_at
+        if not _begin_pass(m, g):
+            return 0.0, NEVER
+    cost, entries = _report_pieces(m, g, gs.report_batch)
+    more, blocks = _report_blocks(m, g, gs.report_batch - entries)
+    entries += blocks
+    if entries > 0:
+        gs.hypercalls += 1
+        gs.reports += 1
+        cost += USER_EXIT_S + entries * REPORT_PIECE_S + more
+        gs.report_s += cost
+        return cost, 0.0
+    gs.report_active = 0
+    if not gs.report_asked and not _unreported(m, g):
+        return 0.0, NEVER
+    gs.report_asked = 1
+    gs.report_at = t + gs.report_every_s
+    return 0.0, gs.report_at

@@ -75,6 +75,7 @@ def make_course(config: TrainConfig) -> Course:
     hosts = OvercommitVectorEnv(
         settings.scenarios,
         settings.hosts,
+        overrides=("host.fast=true",) if settings.fast else (),
         episode_steps=settings.episode_steps,
         period_s=settings.period_s,
         decoding=decoding,

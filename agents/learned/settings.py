@@ -124,6 +124,7 @@ class EnvironmentSettings(Config):
     guard: Literal["limits", "full"] = "limits"
     reward: RewardSettings = RewardSettings()
     privileged: bool = False  # show the critic the truth
+    fast: bool = True  # jump over touches that change nothing: equal in law, with other draws
     threads: PositiveInt | None = None  # of the simulator; null: all cores
 
 

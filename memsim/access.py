@@ -22,12 +22,15 @@ from memsim.cpu import sleep_until, start_stall, stop_vcpu
 from memsim.disk import ROTATING, new_request
 from memsim.emulator import start_io
 from memsim.events import schedule
-from memsim.guest import add_anon, add_file, alloc_page, mark_accessed, read_request
+from memsim.frames import group_of, over_limit
+from memsim.guest import add_anon, alloc_page
+from memsim.guest_lru import mark_accessed
 from memsim.hinting import BITMAP, on_alloc
-from memsim.host import NEED_FRAME, NEED_LOCK, NEED_READ, NOW, fault, group_of, over_limit
+from memsim.host import NEED_FRAME, NEED_LOCK, NEED_READ, NOW, fault
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_row
 from memsim.machine import Machine
+from memsim.page_cache import add_file, read_request
 from memsim.params import (
     ASYNC_PER_VCPU,
     CONGESTION_S,

@@ -10,19 +10,10 @@ from memsim.account import HOST_SWAP, NOMINAL
 from memsim.cpu import first_thread, wake_thread
 from memsim.disk import end_share, free_request, new_request, serve, submit, unloaded_s
 from memsim.events import request_entity, schedule
+from memsim.frames import group_of, limiter, over_limit
 from memsim.guest import finish_disk_read, finish_disk_write, request_page
 from memsim.hinting import on_alloc
-from memsim.host import (
-    NEED_FRAME,
-    NEED_READ,
-    NOW,
-    fault,
-    finish_read,
-    finish_write,
-    group_of,
-    limiter,
-    over_limit,
-)
+from memsim.host import NEED_FRAME, NEED_READ, NOW, fault, finish_read, finish_write
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.params import CONGESTION_S, RETRY_S, SCAN_ROUNDS

@@ -3,12 +3,13 @@
 import numpy as np
 
 from memsim.account import FRESH_FAULT, HOST_SWAP, NOMINAL
-from memsim.cpu import first_thread, wake_kswapd
-from memsim.disk import ROTATING, ZRAM, merge_write, new_request, submit
+from memsim.disk import ZRAM, merge_write, new_request, submit
+from memsim.frames import give_frame, take_frame
 from memsim.hinting import is_free, is_given
 from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, lru_of
 from memsim.machine import Machine
+from memsim.readahead import swap_in
 from memsim.state import (
     CACHED,
     H_BACK,
@@ -20,7 +21,6 @@ from memsim.state import (
     NOBODY,
     READING,
     RESIDENT,
-    SWAP_READ,
     SWAP_WRITE,
     SWAPPED,
     UNBACKED,
@@ -30,44 +30,6 @@ from memsim.swap import alloc_slot, free_slot
 
 # What a fault needs before it can go on.
 NOW, NEED_FRAME, NEED_READ, NEED_LOCK, NEED_REQUEST = range(5)
-
-
-@kernel
-def group_of(m: Machine, g: int) -> int:
-    """Row of a guest's cgroup."""
-    return 1 + m.guest[g].cgroup
-
-
-@kernel
-def over_limit(m: Machine, g: int) -> bool:
-    """Tell whether one more page of the guest would exceed its cgroup's limit."""
-    gr = m.group[group_of(m, g)]
-    return gr.max != NOBODY and gr.usage + 1 > gr.max
-
-
-@kernel
-def take_frame(m: Machine, g: int, t: float) -> bool:
-    """Charge and take a free frame; False if the toucher has to reclaim first."""
-    hs = m.host[0]
-    if over_limit(m, g):
-        return False
-    if hs.free_pages <= hs.min_pages:
-        wake_kswapd(m, t)
-        return False
-    hs.free_pages -= 1
-    m.group[group_of(m, g)].usage += 1
-    m.guest[g].resident_pages += 1
-    if hs.free_pages < hs.low_pages:
-        wake_kswapd(m, t)
-    return True
-
-
-@kernel
-def give_frame(m: Machine, g: int) -> None:
-    """Give a guest page's frame back to the host."""
-    m.host[0].free_pages += 1
-    m.group[group_of(m, g)].usage -= 1
-    m.guest[g].resident_pages -= 1
 
 
 @kernel
@@ -125,73 +87,6 @@ def _fresh(m: Machine, p: int) -> int:
 
 
 @kernel
-def _read_in(m: Machine, r: int, p: int) -> None:
-    pg = m.page[p]
-    rq = m.request[r]
-    gs = m.guest[pg.guest]
-    pg.hstate = READING
-    pg.hprev = r
-    pg.hnext = rq.head
-    rq.head = p
-    gs.host_swapped_pages -= 1
-    gs.host_swap_in += 1
-    m.host[0].swap_in_pages += 1
-
-
-@kernel
-def _ahead(m: Machine, r: int, p: int, i: int, t: float) -> bool:
-    # One neighbour of the faulting page: read as well if a frame is to be had for nothing.
-    if i < 0 or i >= m.host[0].pages or i == p or m.page[i].hstate != SWAPPED or is_free(m, i):
-        return False
-    if m.host[0].free_pages <= m.host[0].low_pages or not take_frame(m, m.page[i].guest, t):
-        return False
-    _read_in(m, r, i)
-    return True
-
-
-@kernel
-def _swap_in(m: Machine, p: int, scattered: bool, t: float) -> int:
-    # Read the page, and with it the window that it stands in; the caller has charged its frame.
-    hs = m.host[0]
-    pg = m.page[p]
-    r = new_request(m, SWAP_READ, hs.swap_device, pg.guest, HOST_SWAP)
-    if r == NOBODY:
-        return NOBODY
-    rq = m.request[r]
-    slot, n, ops = pg.slot, 1, 1.0
-    first = slot
-    _read_in(m, r, p)
-    if hs.ra_virtual:
-        base = p - (p - m.guest[pg.guest].page0) % hs.ra_pages
-        end = min(base + hs.ra_pages, m.guest[pg.guest].page0 + m.guest[pg.guest].pages)
-        before = NOBODY
-        for i in range(base, end):
-            if i == p or _ahead(m, r, p, i, t):
-                n += 0 if i == p else 1
-                if before != NOBODY and m.page[i].slot != before + 1:
-                    ops += 1.0
-                before = m.page[i].slot
-    else:
-        base = slot - slot % hs.ra_pages
-        for s in range(base, min(base + hs.ra_pages, hs.swap_pages)):
-            if m.slot[s] != NOBODY and _ahead(m, r, p, m.slot[s], t):
-                n += 1
-                first = min(first, s)
-    rq.sector = first
-    rq.count = n
-    rq.bytes = float(n * hs.page_bytes)
-    # A coarse page stands for small ones: touched at random, each is read by itself; in order, one
-    # window after the other, where the last one ended, so that nothing that rotates has to seek.
-    if scattered:
-        ops *= hs.sub
-    elif m.device[hs.swap_device].kind != ROTATING:
-        ops = max(ops, n * hs.sub / hs.ra_small)
-    rq.ops = ops
-    submit(m, r, t)
-    return r
-
-
-@kernel
 def fault(m: Machine, p: int, scattered: bool, t: float) -> tuple[int, float, int]:
     """Make a guest page resident, as far as that is possible at this moment.
 
@@ -234,7 +129,7 @@ def fault(m: Machine, p: int, scattered: bool, t: float) -> tuple[int, float, in
         pg.hflags = np.uint8(H_REF | H_DIRTY | H_EVER)
         host_push(m, lru_of(m, pg.guest), 0, p)
         return NOW, hs.c_zram, HOST_SWAP
-    if _swap_in(m, p, scattered, t) == NOBODY:
+    if swap_in(m, p, scattered, t) == NOBODY:
         give_frame(m, pg.guest)
         return NEED_REQUEST, 0.0, HOST_SWAP
     gs.host_major += 1
@@ -350,9 +245,3 @@ def drop_page(m: Machine, p: int) -> None:
     leave_swap(m, p)
     pg.hstate = UNBACKED
     pg.hflags &= np.uint8(H_EVER)
-
-
-@kernel
-def limiter(m: Machine, g: int) -> int:
-    """Return the thread that reclaims inside a guest's cgroup on behalf of its emulator."""
-    return first_thread(m) + 1 + m.guest[g].cgroup

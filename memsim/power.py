@@ -8,9 +8,10 @@ from memsim.cpu import make_runnable, unqueue_cpu
 from memsim.disk import ZRAM
 from memsim.emulator import go_on
 from memsim.events import cancel, schedule, tick_entity
-from memsim.guest import pop_page
+from memsim.frames import give_frame, group_of, take_frame
+from memsim.free_memory import pop_page
 from memsim.hinting import BITMAP
-from memsim.host import drop_page, give_frame, group_of, leave_swap, size_zram, take_frame
+from memsim.host import drop_page, leave_swap, size_zram
 from memsim.jit import kernel
 from memsim.lists import guest_row, host_push, lru_of
 from memsim.machine import Machine

@@ -10,8 +10,9 @@ steps, each at a time of its own, so that guests may allocate and touch in betwe
 
 import numpy as np
 
+from memsim.frames import give_frame, group_of
 from memsim.hinting import checks, is_free, is_given
-from memsim.host import drop_page, give_frame, group_of, leave_swap, write_out
+from memsim.host import drop_page, leave_swap, write_out
 from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, host_row, inactive_is_low, lru_of
 from memsim.machine import Machine

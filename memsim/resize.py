@@ -11,7 +11,7 @@ from math import ceil
 import numpy as np
 
 from memsim.cpu import wake
-from memsim.guest import give_page, kswapd_of, pop_page, wake_kswapd
+from memsim.free_memory import give_page, kswapd_of, pop_page, wake_kswapd
 from memsim.host import drop_page
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_row

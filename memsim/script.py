@@ -4,10 +4,11 @@ import numpy as np
 
 from memsim.account import IDLE
 from memsim.cpu import make_runnable, sleep_until, stop_vcpu
-from memsim.guest import drop_caches, unmap_page
+from memsim.guest import unmap_page
 from memsim.hinting import BITMAP
 from memsim.jit import kernel
 from memsim.machine import Machine
+from memsim.page_cache import drop_caches
 from memsim.quiet import stirred
 from memsim.restart import stop_running
 from memsim.state import (

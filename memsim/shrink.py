@@ -7,19 +7,13 @@ how many rounds through all priorities brought nothing (`rounds`).
 from memsim.account import BALLOON, GUEST_RECLAIM
 from memsim.account import KSWAPD as BY_KSWAPD
 from memsim.emulator import start_io
-from memsim.guest import (
-    choose_type,
-    count_reclaim,
-    count_scan,
-    deactivate,
-    drop_file,
-    kswapd_of,
-    look_at_tail,
-    start_write,
-)
+from memsim.free_memory import kswapd_of
+from memsim.guest import start_write
+from memsim.guest_lru import choose_type, count_reclaim, count_scan, deactivate, look_at_tail
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_remove, guest_row
 from memsim.machine import Machine
+from memsim.page_cache import drop_file
 from memsim.params import DEF_PRIORITY
 from memsim.state import ASYNC, BALLOONER, DIRECT, KSWAPD, NOBODY
 

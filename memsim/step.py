@@ -27,7 +27,7 @@ from memsim.cpu import (
 from memsim.disk import free_request
 from memsim.emulator import finish, go_on, in_vain, retry_frames, share_done
 from memsim.events import pop, schedule, tick_entity
-from memsim.host import group_of, over_limit
+from memsim.frames import group_of, over_limit
 from memsim.jit import kernel
 from memsim.kernel_tasks import kernel_step
 from memsim.machine import Machine

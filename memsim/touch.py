@@ -11,7 +11,7 @@ import numpy as np
 
 from memsim import quiet
 from memsim.account import IDLE, NOMINAL
-from memsim.guest import mark_accessed
+from memsim.guest_lru import mark_accessed
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.rng import below, below_low, draw, remainder, uniform

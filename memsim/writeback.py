@@ -6,9 +6,9 @@ the background share of what could be dirty.  Above the limit who would make one
 
 from memsim.account import NOMINAL
 from memsim.emulator import start_io
-from memsim.guest import write_back
 from memsim.jit import kernel
 from memsim.machine import Machine
+from memsim.page_cache import write_back
 from memsim.params import BACKGROUND_RATIO, DIRTY_RATIO, FLUSH_S, FLUSH_SHARE, PSI_PERIOD_S
 from memsim.state import FILE, G_BACK, G_DIRTY, G_IO, NOBODY
 

@@ -11,37 +11,29 @@ from memsim.account import (
     BALLOON,
     GUEST_RECLAIM,
     GUEST_SWAP,
-    HOST_RECLAIM,
-    HOST_SWAP,
     NOMINAL,
     QUEUED,
     REFAULT,
     THROTTLE,
 )
-from memsim.cpu import sleep_until, start_stall, stop_vcpu
+from memsim.backing import BURN, DONE, STOPPED, back_page, host_frame, wait_for_frame
+from memsim.cpu import start_stall, stop_vcpu
 from memsim.disk import ROTATING, new_request
 from memsim.emulator import start_io
-from memsim.events import schedule
-from memsim.frames import group_of, over_limit
 from memsim.guest import add_anon, alloc_page
 from memsim.guest_lru import mark_accessed
 from memsim.hinting import BITMAP, on_alloc
-from memsim.host import NEED_FRAME, NEED_LOCK, NEED_READ, NOW, fault
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_row
 from memsim.machine import Machine
 from memsim.page_cache import add_file, read_request
 from memsim.params import (
-    ASYNC_PER_VCPU,
     CONGESTION_S,
-    HALT_TICK_S,
     HINT_TAX,
     RETRY_S,
     SCAN_ROUNDS,
 )
 from memsim.reclaim import IDLE as NO_BATCH
-from memsim.reclaim import judge
-from memsim.reclaim import step as reclaim_step
 from memsim.resize import deflate_on_oom
 from memsim.restart import kill_largest, stop_running
 from memsim.shrink import shrink
@@ -49,7 +41,6 @@ from memsim.state import (
     ACTIVE_ANON,
     ACTIVE_FILE,
     ANON,
-    BLOCKS_VCPU,
     DISK_READ,
     EVICTED,
     FILE,
@@ -63,55 +54,15 @@ from memsim.state import (
     G_VOID,
     H_DIRTY,
     H_REF,
-    HALTS_VCPU,
     INACTIVE_ANON,
     INACTIVE_FILE,
     NOBODY,
-    ON_FRAME,
     R_FREE,
     SWAPPED_BASE,
 )
 from memsim.touch import LOOP, READ, SEQUENTIAL, WRITE
 from memsim.waits import begin_io_wait
 from memsim.writeback import flush_excess, too_dirty
-
-# What became of it.
-DONE, BURN, STOPPED, KILL_GUEST = range(4)
-_OFF, _HALT, _USER, _ANY = range(4)
-
-
-@kernel
-def wait_for_frame(m: Machine, e: int, k: int, how: int, cls: int, s: float, t: float) -> None:
-    """Stop a task until memory comes free somewhere, or for `s` seconds at most."""
-    stop_running(m, k, t)
-    stop_vcpu(m, e, k, how, cls, t)
-    sleep_until(m, k, t + s)
-    tk = m.task[k]
-    tk.state = ON_FRAME
-    tk.wait_cls = cls
-    m.host[0].frame_waiters += 1
-    start_stall(m, k, 2 if cls == GUEST_RECLAIM else (1 if cls == HOST_RECLAIM else 0), t)
-
-
-@kernel
-def _wait_for_read(m: Machine, e: int, k: int, p: int, kernel_mode: bool, t: float) -> None:
-    # A host swap read: who waits follows from the mode and from who touches (section 3).
-    tk = m.task[k]
-    mode = m.guest[tk.guest].async_mode
-    asynchronous = mode == _ANY or (mode == _USER and not kernel_mode)
-    how = BLOCKS_VCPU if mode == _OFF else HALTS_VCPU
-    if asynchronous:
-        how = BLOCKS_VCPU
-        if m.cpu[e].asyncs < ASYNC_PER_VCPU:
-            how = FREE_VCPU
-            m.cpu[e].asyncs += 1
-            tk.async_cpu = e
-    stop_running(m, k, t)
-    stop_vcpu(m, e, k, how, HOST_SWAP, t)
-    begin_io_wait(m, k, m.page[p].hprev, t)
-    start_stall(m, k, 1, t)
-    if how == HALTS_VCPU:
-        schedule(m, e, t + HALT_TICK_S, tk.guest)
 
 
 @kernel
@@ -134,32 +85,6 @@ def _wait_for_request(m: Machine, e: int, k: int, t: float) -> int:
     cls = QUEUED if cls == NOMINAL else cls
     wait_for_frame(m, e, k, FREE_VCPU, cls, RETRY_S, t)
     return cls
-
-
-@kernel
-def host_frame(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
-    """Reclaim directly, in the toucher's context, until there is a frame to be had."""
-    hs = m.host[0]
-    cpu = m.cpu[e]
-    g = m.task[k].guest
-    limited = over_limit(m, g)
-    if cpu.stage == NO_BATCH and cpu.tried:
-        cpu.tried = 0
-        if cpu.freed == 0 and hs.back_pages > 0:
-            wait_for_frame(m, e, k, BLOCKS_VCPU, HOST_RECLAIM, CONGESTION_S, t)
-            return STOPPED, 0.0, HOST_RECLAIM
-        rounds = cpu.rounds
-        if judge(m, e) > rounds and cpu.rounds > 0:
-            if cpu.rounds > SCAN_ROUNDS:
-                cpu.rounds = 0
-                return KILL_GUEST, 0.0, HOST_RECLAIM
-            wait_for_frame(m, e, k, BLOCKS_VCPU, HOST_RECLAIM, CONGESTION_S, t)
-            return STOPPED, 0.0, HOST_RECLAIM
-    if cpu.stage == NO_BATCH:
-        hs.direct_reclaims += 1
-    cost = reclaim_step(m, e, group_of(m, g) if limited else NOBODY, t)
-    cpu.tried = cpu.stage == NO_BATCH
-    return BURN, cost, HOST_RECLAIM
 
 
 @kernel
@@ -348,29 +273,6 @@ def _guest_side(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, floa
 
 
 @kernel
-def _host_side(m: Machine, e: int, k: int, p: int, t: float) -> tuple[int, float, int]:
-    # Make the guest page resident for this access.
-    tk = m.task[k]
-    ph = m.phase[tk.phase]
-    pg = m.page[p]
-    need, cost, cls = fault(m, p, _scattered(ph), t)
-    if need == NOW:
-        return DONE, cost, cls
-    if need == NEED_FRAME:
-        return host_frame(m, e, k, t)
-    if need == NEED_READ:
-        in_kernel = ph.kernel or ph.op == READ or ph.op == WRITE or (pg.gflags & G_FILL) != 0
-        if not tk.charged:
-            tk.charged = 1
-        _wait_for_read(m, e, k, p, in_kernel, t)
-        return STOPPED, 0.0, HOST_SWAP
-    # A reclaimer holds the page, or what reads and writes swap has all requests.
-    cls = HOST_RECLAIM if need == NEED_LOCK else HOST_SWAP
-    wait_for_frame(m, e, k, BLOCKS_VCPU, cls, RETRY_S, t)
-    return STOPPED, 0.0, cls
-
-
-@kernel
 def _finish(m: Machine, k: int, p: int, t: float) -> None:
     # The page is there: what the access does to it.
     tk = m.task[k]
@@ -421,7 +323,9 @@ def access(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
     if m.page[p].gflags & G_IO:
         _wait_for_disk(m, e, k, m.page[p].gprev, t)
         return STOPPED, 0.0, NOMINAL
-    what, more, why = _host_side(m, e, k, p, t)
+    ph = m.phase[tk.phase]
+    in_kernel = ph.kernel or ph.op == READ or ph.op == WRITE or (m.page[p].gflags & G_FILL) != 0
+    what, more, why = back_page(m, e, k, p, in_kernel, _scattered(ph), t)
     if what != DONE:
         # Guest time spent so far is small beside it and goes with it.
         return what, cost + more, why

@@ -1,17 +1,22 @@
 """What the guest kernel's own tasks do: kswapd, the balloon driver, the statistics queue."""
 
 from memsim.account import BALLOON, KSWAPD
+from memsim.backing import KILL_GUEST, STOPPED, host_frame
 from memsim.guest import available
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.params import CONGESTION_S, SCAN_ROUNDS, STATS_S
+from memsim.reclaim import IDLE as NO_BATCH
 from memsim.reporting import periodic
 from memsim.resize import resize_step, taken
 from memsim.shrink import shrink
 from memsim.state import BALLOONER, REPORTER
 from memsim.state import KSWAPD as KSWAPD_TASK
 
+# When a kernel task is to look again, if that is no time.
 NEVER = -1.0
+WAITS = -2.0  # it touched a page that the host has to read first; its vCPU was dealt with
+NO_FRAME = -3.0  # it touched a page, and the host is out of memory
 
 
 @kernel
@@ -64,14 +69,26 @@ def polled(m: Machine, g: int, t: float) -> None:
 
 
 @kernel
-def kernel_step(m: Machine, k: int, t: float) -> tuple[float, float, int]:
-    """Let a kernel task do its next piece of work at time t.
+def touched(what: int, cost: float, cls: int) -> tuple[float, float, int]:
+    """Say in terms of `kernel_step` what came of touching a page, unless it is done."""
+    if what == STOPPED:
+        return 0.0, WAITS, cls
+    return cost, NO_FRAME if what == KILL_GUEST else 0.0, cls
+
+
+@kernel
+def kernel_step(m: Machine, e: int, k: int, t: float) -> tuple[float, float, int]:
+    """Let a kernel task, on vCPU e, do its next piece of work at time t.
 
     Returns:
-        (CPU seconds, when to look again, account class): 0 means at once, negative never.
+        (CPU seconds, when to look again, account class): 0 means at once; else a time, or NEVER,
+        WAITS, NO_FRAME.
     """
     tk = m.task[k]
     g = tk.guest
+    if m.cpu[e].stage != NO_BATCH:  # it reclaims in the host, for a page that it touches
+        what, cost, cls = host_frame(m, e, k, t)
+        return touched(what, cost, cls)
     if tk.kind == KSWAPD_TASK:
         cost, again = _kswapd(m, k, t)
         return cost, again, KSWAPD

@@ -376,7 +376,6 @@ task_dtype = np.dtype(
         ("quiet_left", "i8"),  # quiet touches before the next loud one, or unknown
         ("quiet_size", "i8"),  # pages in use when that was drawn
         ("store", "u1"),
-        ("charged", "u1"),  # its major fault was counted
         ("cost", "f8"),  # nominal CPU left of the access
         ("phase_t", "f8"),
         ("phase_n", "i8"),  # accesses or arrivals of this phase so far

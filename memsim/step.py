@@ -5,9 +5,10 @@ task's timer; a request's share is served or its emulator goes on; the periodic 
 timeline; a guest's power switch.  After each, free cores are given to who waits for them.
 """
 
-from memsim import access as slow
 from memsim import script
+from memsim.access import access
 from memsim.account import GUEST_RECLAIM, HOST_RECLAIM, KSWAPD, NOMINAL
+from memsim.backing import BURN, KILL_GUEST, STOPPED
 from memsim.cpu import (
     begin_run,
     charge_stop,
@@ -29,7 +30,7 @@ from memsim.emulator import finish, go_on, in_vain, retry_frames, share_done
 from memsim.events import pop, schedule, tick_entity
 from memsim.frames import group_of, over_limit
 from memsim.jit import kernel
-from memsim.kernel_tasks import kernel_step
+from memsim.kernel_tasks import NO_FRAME, WAITS, kernel_step
 from memsim.machine import Machine
 from memsim.params import PSI_PERIOD_S, SCAN_ROUNDS, SLICE_S
 from memsim.power import boot, booted, kill_guest, largest_guest, stop_guest
@@ -126,13 +127,13 @@ def _shared(m: Machine, e: int, k: int, t: float) -> tuple[int, int]:
             book_time(m, k, NOMINAL, cost)
             tk.clock = t + cost
             return (BURNT if what == script.BURN else GO_ON), NOMINAL
-    what, cost, cls = slow.access(m, e, k, t)
-    if what == slow.STOPPED:
+    what, cost, cls = access(m, e, k, t)
+    if what == STOPPED:
         return LEFT, cls
-    if what == slow.KILL_GUEST:
+    if what == KILL_GUEST:
         _out_of_memory(m, tk.guest, t)
         return (GO_ON if tk.state == RUNNING else LEFT), cls
-    if what == slow.BURN:
+    if what == BURN:
         if cls == HOST_RECLAIM and m.cpu[e].stage == NO_BATCH:
             wake_waiters(m, t)  # a batch is done: frames came free, pages are unlocked
         book_time(m, k, cls, cost)
@@ -190,7 +191,19 @@ def _run_script(m: Machine, e: int, k: int, t: float) -> None:
 def _run_kernel(m: Machine, e: int, k: int, t: float) -> None:
     # Let a kernel task do its next piece of work.
     tk = m.task[k]
-    cost, again, cls = kernel_step(m, k, t)
+    cost, again, cls = kernel_step(m, e, k, t)
+    if again == WAITS:  # for the host to back a page
+        return
+    if again == NO_FRAME:
+        _out_of_memory(m, tk.guest, t)
+        if tk.state == RUNNING:
+            _slice_to(m, e, t + 1e-7, cls, GOES_ON, t)
+        return
+    if cls == HOST_RECLAIM:
+        if m.cpu[e].stage == NO_BATCH:
+            wake_waiters(m, t)
+        stop_running(m, k, t)
+        start_stall(m, k, 1, t)
     if cost <= 0.0 and again != 0.0:
         stop_running(m, k, t)
         stop_vcpu(m, e, k, FREE_VCPU, 0, t)

@@ -80,10 +80,11 @@ def _settings(examples: int, steps: int) -> settings:
     )
 
 
+class AtLength(WholeMachine):
+    """The same, more of it."""
+
+
 TestWholeMachine = WholeMachine.TestCase
 TestWholeMachine.settings = _settings(60, 25)
-
-
-@pytest.mark.slow
-class TestWholeMachineAtLength(WholeMachine.TestCase):  # type: ignore[name-defined, misc]  made by Hypothesis
-    settings = _settings(300, 50)
+TestAtLength = pytest.mark.slow(AtLength.TestCase)
+TestAtLength.settings = _settings(300, 50)

@@ -20,7 +20,7 @@ from memsim.backing import BURN, DONE, STOPPED, back_page, host_frame, wait_for_
 from memsim.cpu import start_stall, stop_vcpu
 from memsim.disk import ROTATING, new_request
 from memsim.emulator import start_io
-from memsim.guest import add_anon, alloc_page
+from memsim.guest import add_anon, add_kernel, alloc_page
 from memsim.guest_lru import mark_accessed
 from memsim.hinting import BITMAP, on_alloc
 from memsim.jit import kernel
@@ -63,6 +63,8 @@ from memsim.state import (
 from memsim.touch import LOOP, READ, SEQUENTIAL, WRITE
 from memsim.waits import begin_io_wait
 from memsim.writeback import flush_excess, too_dirty
+
+_FILE, _KERNEL = 1, 2  # memsim.spec.RegionKind
 
 
 @kernel
@@ -136,12 +138,15 @@ def _scattered(ph: np.record) -> bool:
 
 @kernel
 def _first_touch(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float, int]:
-    # A page of anonymous memory that has none yet.
+    # A page of anonymous or kernel memory that has none yet.
     g = m.task[k].guest
     p = alloc_page(m, g, t)
     if p == NOBODY:
         return guest_reclaim(m, e, k, t)
-    add_anon(m, g, p, v)
+    if m.region[m.phase[m.task[k].phase].region].kind == _KERNEL:
+        add_kernel(m, g, p, v)
+    else:
+        add_anon(m, g, p, v)
     gs = m.guest[g]
     gs.guest_minor += 1
     tax = 1.0 + HINT_TAX if gs.hinting == BITMAP else 1.0
@@ -249,7 +254,7 @@ def _throttle(m: Machine, e: int, k: int, t: float) -> bool:
     """
     tk = m.task[k]
     p = m.vpage[tk.cur].page
-    if not tk.store or m.region[m.phase[tk.phase].region].kind != 1:
+    if not tk.store or m.region[m.phase[tk.phase].region].kind != _FILE:
         return False
     if (p >= 0 and m.page[p].gflags & G_DIRTY) or not too_dirty(m, tk.guest, t):
         return False
@@ -263,7 +268,7 @@ def _guest_side(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, floa
     tk = m.task[k]
     ph = m.phase[tk.phase]
     where = m.vpage[v].page
-    if m.region[ph.region].kind == 0:
+    if m.region[ph.region].kind != _FILE:
         if where <= SWAPPED_BASE:
             return _swap_in(m, e, k, v, t)
         return _first_touch(m, e, k, v, t)

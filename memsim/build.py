@@ -93,9 +93,11 @@ def _check_phase(guest: GuestSpec, task: Task, phase: Phase, at: str) -> None:
 
     if phase.op in _ON_REGION:
         need(0 <= phase.region < len(guest.regions), f"region: {phase.region}")
-        anon = guest.regions[phase.region].kind == RegionKind.ANON
-        memory = (Op.ALLOCATE, Op.FREE, Op.HINT_FREE, Op.FOLLOW)
-        need(anon or phase.op not in memory, f"op: {phase.op.name} of a file")
+        kind = guest.regions[phase.region].kind
+        memory = (Op.ALLOCATE, Op.HINT_FREE, Op.FOLLOW)
+        need(kind != RegionKind.FILE or phase.op not in memory, f"op: {phase.op.name} of a file")
+        user = (Op.READ, Op.WRITE, Op.HINT_FREE)
+        need(kind != RegionKind.KERNEL or phase.op not in user, f"op: {phase.op.name} of a kernel")
         if phase.op in (Op.TOUCH, Op.READ, Op.WRITE):
             need(phase.cost_s > 0, f"cost_s: {phase.cost_s}, more than 0 expected")
     if phase.op == Op.REPEAT:

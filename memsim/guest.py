@@ -25,6 +25,7 @@ from memsim.state import (
     G_SEEN,
     INACTIVE_ANON,
     INACTIVE_FILE,
+    KERNEL,
     NEVER,
     NOBODY,
     SWAPPED_BASE,
@@ -64,6 +65,17 @@ def add_anon(m: Machine, g: int, p: int, v: int) -> None:
     m.vpage[v].page = p
     m.guest[g].anon_pages += 1
     guest_push(m, g, ACTIVE_ANON if not m.guest[g].lru_exact else INACTIVE_ANON, p)
+
+
+@kernel
+def add_kernel(m: Machine, g: int, p: int, v: int) -> None:
+    """Make a page memory of the kernel itself, known by v: on no list, and nobody can move it."""
+    pg = m.page[p]
+    pg.gstate = KERNEL
+    pg.vpn = v
+    pg.gflags = np.uint16((pg.gflags & G_HINT) | G_FILL)
+    m.vpage[v].page = p
+    m.guest[g].kernel_pages += 1
 
 
 @kernel

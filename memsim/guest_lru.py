@@ -43,6 +43,8 @@ def activate(m: Machine, g: int, p: int) -> None:
 def mark_accessed(m: Machine, g: int, p: int) -> None:
     """What read(2) and write(2) do to the LRU: the second use activates."""
     pg = m.page[p]
+    if pg.glist == 0:
+        return
     if m.guest[g].lru_exact:
         which = pg.glist - 1
         guest_remove(m, g, p)

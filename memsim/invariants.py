@@ -72,6 +72,7 @@ def _check_guest(m: Machine, g: int, where: str) -> None:
     _equal(int(blocks["free"].sum()), int(gs["free_pages"]), where, "free pages of blocks")
     # Every owned page is pointed to by its owner, and by nobody else.
     owned = (pages["gstate"] == state.ANON) | (pages["gstate"] == state.FILE)
+    owned |= (pages["gstate"] == state.KERNEL) & (pages["vpn"] != NOBODY)
     orphans = owned & (pages["vpn"] == NOBODY)
     under_io = pages["gflags"] & (state.G_IO | state.G_BACK) != 0
     _need(bool((under_io & (pages["glist"] == 0))[orphans].all()), where, "a page of nobody")

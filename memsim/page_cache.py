@@ -85,6 +85,18 @@ def drop_caches(m: Machine, g: int) -> int:
 
 
 @kernel
+def delete_page(m: Machine, v: int) -> None:
+    """Forget a page of a file that is deleted, written or not; one under I/O stays cached."""
+    p = m.vpage[v].page
+    if p == EVICTED:
+        m.vpage[v].page = NEVER
+    if p < 0 or m.page[p].gflags & (G_IO | G_BACK):
+        return
+    m.vpage[v].page = NEVER
+    give_page(m, p)
+
+
+@kernel
 def file_region(m: Machine, g: int, v: int) -> int:
     """Return the region that a virtual page belongs to."""
     gs = m.guest[g]

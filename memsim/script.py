@@ -8,7 +8,7 @@ from memsim.guest import unmap_page
 from memsim.hinting import BITMAP
 from memsim.jit import kernel
 from memsim.machine import Machine
-from memsim.page_cache import drop_caches
+from memsim.page_cache import delete_page, drop_caches
 from memsim.quiet import stirred
 from memsim.restart import stop_running
 from memsim.state import (
@@ -33,6 +33,7 @@ from memsim.touch import (
 )
 from memsim.waits import book_time
 
+_FILE = 1  # memsim.spec.RegionKind
 CHUNK = 512  # pages handled at a time
 GO_ON, BURN, WAITS, ACCESS = range(4)
 
@@ -45,7 +46,11 @@ def _free(m: Machine, k: int, ph: np.record) -> tuple[int, float]:
     most = min(ph.count, rg.pages) if ph.count >= 0 else rg.pages
     n = min(CHUNK, most - tk.phase_n)
     for i in range(n):
-        unmap_page(m, tk.guest, rg.vpage0 + rg.pages - 1 - tk.phase_n - i)
+        v = rg.vpage0 + rg.pages - 1 - tk.phase_n - i
+        if rg.kind == _FILE:
+            delete_page(m, v)
+        else:
+            unmap_page(m, tk.guest, v)
     tk.phase_n += n
     rg.held = 0
     if tk.phase_n >= most:

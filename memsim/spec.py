@@ -59,6 +59,7 @@ class RegionKind(IntEnum):
 
     ANON = 0
     FILE = 1
+    KERNEL = 2  # slab, page tables: what a workload makes its kernel allocate; unmovable
 
 
 class Pattern(IntEnum):
@@ -79,7 +80,7 @@ class Op(IntEnum):
     WRITE = 2  # write(2) of a region: as READ, and dirties
     COMPUTE = 3  # CPU only
     ALLOCATE = 4  # first touch of the first `count` pages of an anonymous region, in order
-    FREE = 5  # give back the region's pages (all, or the last `count`)
+    FREE = 5  # give back the region's pages (all, or the last `count`); a file's: delete it
     HINT_FREE = 6  # tell the host that the region's content may go; pages stay mapped
     DROP_CACHES = 7
     SLEEP = 8
@@ -100,7 +101,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Region:
-    """Virtual memory of a guest: anonymous, or the pages of a file on the guest's disk."""
+    """Memory of a guest: anonymous, the pages of a file on its disk, or its kernel's own."""
 
     kind: RegionKind
     pages: int

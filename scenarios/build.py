@@ -41,11 +41,17 @@ from scenarios.work import (
     Wait,
     Work,
     Write,
+    walk,
 )
 
 ACCESS_BYTES = 4096  # [bytes] what one access of a scenario stands for
 VARY_LIMIT = 2.0  # a varied size or rate stays within a half and this many times its own
 
+KINDS = {
+    "anon": spec.RegionKind.ANON,
+    "file": spec.RegionKind.FILE,
+    "kernel": spec.RegionKind.KERNEL,
+}
 PATTERNS = {
     "uniform": spec.Pattern.UNIFORM,
     "zipf": spec.Pattern.ZIPF,
@@ -66,6 +72,7 @@ class Owner:
     end_s: float  # curves are laid out up to here
     events: tuple[str, ...]
     vary: Vary
+    vcpus: int = 1
 
     def stream(self, purpose: str) -> np.random.Generator:
         """This guest's draws for one purpose."""
@@ -124,18 +131,23 @@ def build_work(work: Work, owner: Owner) -> Built:
     """Everything that runs in a guest, with its random parts drawn."""
     sizes = _region_pages(work, owner)
     curves = _CurveTable(work, owner)
-    names = list(work.regions)
-    regions = tuple(_region(work.regions[name], sizes[name], owner.page) for name in names)
+    parts = {name: _parts(work, name, owner) for name in work.regions}
+    regions: list[spec.Region] = []
+    places: dict[str, list[tuple[int, int]]] = {}  # name -> index and pages of each part
+    for name, region in work.regions.items():
+        pages = -(-sizes[name] // parts[name])
+        places[name] = [(len(regions) + part, pages) for part in range(parts[name])]
+        regions += [_region(region, pages, owner.page)] * parts[name]
     rate_factor = _varied(owner.stream("vary rates"), owner.vary.rates)
     tasks: list[spec.Task] = []
     task_names: list[str] = []
     for name, task in work.tasks.items():
-        copies = task.count * max(1, len(task.starts))
+        copies = _copies(task, owner)
         for copy in range(copies):
             own_name = name if copies == 1 else f"{name}-{copy + 1}"
             writer = _Script(
                 streams=list(work.streams),
-                regions={region: (names.index(region), sizes[region]) for region in names},
+                regions={region: found[copy % len(found)] for region, found in places.items()},
                 curves=curves,
                 owner=owner,
                 rate_factor=rate_factor,
@@ -146,7 +158,26 @@ def build_work(work: Work, owner: Owner) -> Built:
             task_names.append(own_name)
     kernel = owner.pages(work.kernel.of(owner.size))
     streams = tuple(_recorded(stream, owner.page) for stream in work.streams.values())
-    return Built(regions, tuple(curves.curves), tuple(tasks), tuple(task_names), kernel, streams)
+    return Built(
+        tuple(regions), tuple(curves.curves), tuple(tasks), tuple(task_names), kernel, streams
+    )
+
+
+def _copies(task: Task, owner: Owner) -> int:
+    count = owner.vcpus if task.count == "vcpus" else task.count
+    return count * max(1, len(task.starts))
+
+
+def _parts(work: Work, name: str, owner: Owner) -> int:
+    """How many a region is shared out to."""
+    if not work.regions[name].each:
+        return 1
+    users = (
+        _copies(task, owner)
+        for task in work.tasks.values()
+        if any(getattr(phase, "region", None) == name for _, phase in walk(task.phases))
+    )
+    return max(users, default=1)
 
 
 def _recorded(stream: Stream, page: int) -> np.ndarray:
@@ -166,8 +197,7 @@ def _recorded(stream: Stream, page: int) -> np.ndarray:
 
 
 def _region(region: Region, pages: int, page: int) -> spec.Region:
-    kind = spec.RegionKind.ANON if region.kind == "anon" else spec.RegionKind.FILE
-    return spec.Region(kind, pages, max(1, region.locality // page))
+    return spec.Region(KINDS[region.kind], pages, max(1, region.locality // page))
 
 
 def _region_pages(work: Work, owner: Owner) -> dict[str, int]:

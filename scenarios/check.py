@@ -85,6 +85,11 @@ def _fits(work: Work, guest: Guest, page: int) -> Iterator[str]:
             yield f"work.regions.{name}.size: 0: expected more"
         if not region.size.relative and size % page:
             yield f"work.regions.{name}.size: {size}: expected a multiple of host.page, {page}"
+        if region.kind == "kernel" and size > guest.size - kernel:
+            yield (
+                f"work.regions.{name}.size: {size}: expected at most size less kernel,"
+                f" {guest.size - kernel}"
+            )
         if region.kind == "anon" and size > guest.size - kernel + own_swap:
             yield (
                 f"work.regions.{name}.size: {size}: expected at most size less kernel plus"

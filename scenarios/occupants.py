@@ -212,6 +212,11 @@ def _occupant(place: Place, guest: Guest, guest_id: int, name: str, start: float
     """One guest for the simulator, and the facts about it."""
     scenario = place.scenario
     work = check.work_of(scenario, guest)
+    own_swap = guest.own_swap
+    vcpus = guest.vcpus
+    if isinstance(work, Profile):
+        own_swap = work.own_swap if own_swap is None else own_swap
+        vcpus = work.vcpus if vcpus is None else vcpus
     owner = Owner(
         key=place.key,
         guest_id=guest_id,
@@ -220,13 +225,9 @@ def _occupant(place: Place, guest: Guest, guest_id: int, name: str, start: float
         end_s=scenario.end_s,
         events=tuple(check.signalled(work)),
         vary=guest.vary,
+        vcpus=vcpus or 1,
     )
     built = build_work(work, owner)
-    own_swap = guest.own_swap
-    vcpus = guest.vcpus
-    if isinstance(work, Profile):
-        own_swap = work.own_swap if own_swap is None else own_swap
-        vcpus = work.vcpus if vcpus is None else vcpus
     facts = guest_facts(place, guest, guest_id, name, built)
     swap_pages = owner.pages(own_swap.of(guest.size)) if own_swap is not None else 0
     return (

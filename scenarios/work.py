@@ -20,10 +20,15 @@ ACCESS_S = 1e-6  # [s] CPU of one access of 4 KiB and of what a program then doe
 
 
 class Region(Config):
-    """Memory of the guest's programs, or a file on its disk."""
+    """Memory of the guest's programs or of its kernel, or a file on its disk."""
 
-    kind: Literal["anon", "file"]
+    kind: Literal["anon", "file", "kernel"] = Field(
+        description="kernel: slab and page tables, which nothing can move or reclaim"
+    )
     size: AmountField = Field(description="or a share of the guest's size")
+    each: bool = Field(
+        default=False, description="shared out: every copy of a task that uses it has its own part"
+    )
     locality: Bytes = Field(
         default=4 * MIB, gt=0, description="popularity is laid out in such blocks"
     )
@@ -122,7 +127,7 @@ class Allocate(Config):
 
 
 class Free(Config):
-    """Give memory back to the guest: all of the region, or its last bytes."""
+    """Give memory back to the guest: all of the region, or its last bytes.  A file is deleted."""
 
     op: Literal["free"]
     region: str
@@ -223,7 +228,9 @@ class Task(Config):
 
     phases: tuple[Phase, ...] = Field(min_length=1)
     weight: int = Field(default=1024, ge=1, description="CPU share inside the guest")
-    count: int = Field(default=1, ge=1, description="so many of them")
+    count: Annotated[int, Field(ge=1)] | Literal["vcpus"] = Field(
+        default=1, description="so many of them, or as many as there are vCPUs"
+    )
     starts: tuple[SpanField, ...] = Field(
         default=(),
         description="one of them starts at each of these times after the guest has booted",
@@ -294,11 +301,8 @@ class Work(Config):
         if isinstance(phase, OnRegion):
             if phase.region not in self.regions:
                 yield f"region: {phase.region!r}: {expected_one_of(self.regions)}"
-            elif (
-                isinstance(phase, Allocate | HintFree | Follow)
-                and self.regions[phase.region].kind != "anon"
-            ):
-                yield f"region: {phase.region!r}: expected an anonymous region"
+            elif self.regions[phase.region].kind not in _kinds_of(phase):
+                yield f"region: {phase.region!r}: expected one of {' or '.join(_kinds_of(phase))}"
         if isinstance(phase, Access) and phase.stream not in (None, *self.streams):
             yield f"stream: {phase.stream!r}: {expected_one_of(self.streams)}"
         curves = (
@@ -313,6 +317,17 @@ class Work(Config):
                 yield f"curve {curve!r}: {expected_one_of(self.curves)}"
         if isinstance(phase, Wait) and phase.event not in signalled:
             yield f"event: {phase.event!r}: {expected_one_of(signalled)}, the events signalled here"
+
+
+def _kinds_of(phase: OnRegion) -> tuple[str, ...]:
+    """The kinds of region that a phase can be about."""
+    if isinstance(phase, HintFree):
+        return ("anon",)
+    if isinstance(phase, Allocate | Follow):
+        return ("anon", "kernel")
+    if isinstance(phase, Touch | Free):
+        return ("anon", "file", "kernel")
+    return ("anon", "file")
 
 
 def walk(phases: tuple[Phase, ...], path: str = "phases") -> Iterator[tuple[str, Phase]]:

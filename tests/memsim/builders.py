@@ -91,6 +91,10 @@ _ACCESS = (Op.TOUCH, Op.READ, Op.WRITE)
 def _phase(r: random.Random) -> Phase:
     op = r.choice(_SCRIPT_OPS)
     region = r.choice([0, 1]) if op in _ON_MEMORY else r.choice([0, 1, 2])
+    if op in (Op.TOUCH, Op.ALLOCATE, Op.FREE) and r.random() < 0.3:
+        region = 3
+    if op == Op.FREE and r.random() < 0.2:
+        region = 2
     rate = r.choice([0.0, 0.0, 100.0, 1000.0]) if op in _ACCESS else 0.0
     follows = op in (Op.TOUCH, Op.FOLLOW) and region == 0
     return Phase(
@@ -127,6 +131,7 @@ def _guest(r: random.Random, i: int, groups: int) -> GuestSpec:
         Region(RegionKind.ANON, r.randint(10, pages), r.choice([1, 8, 1024])),
         Region(RegionKind.ANON, r.randint(10, 300), 16),
         Region(RegionKind.FILE, r.randint(10, pages * 2), 8),
+        Region(RegionKind.KERNEL, r.randint(1, 40)),
     )
     times = np.array([0.0, 5.0, 10.0])
     curves = (

@@ -1,0 +1,66 @@
+"""Memory that work makes the guest's kernel allocate: it moves nowhere, and scatters."""
+
+import numpy as np
+
+from memsim import state
+from memsim.spec import Hinting, Region, RegionKind
+from tests.memsim.hosts import (
+    FILE,
+    allocate,
+    anon,
+    free,
+    guest,
+    host,
+    machine,
+    run,
+    sleep,
+    task,
+    touch,
+    write,
+)
+
+SLAB = RegionKind.KERNEL
+
+
+def test_kernel_memory_is_allocated_used_and_freed_by_phases() -> None:
+    script = task(allocate(0, 100), touch(0, count=500), sleep(1.0), free(0), sleep(1e9))
+    one = guest(script, pages=1024, regions=[Region(SLAB, 300)], kernel_pages=50)
+    seen = run(host(one), 0.5).guest[0, 0]
+    assert 150 < seen["kernel_pages"] <= 350
+    assert seen["anon_pages"] == seen["file_pages"] == 0
+    seen = run(host(one), 2.0).guest[0, 0]
+    assert seen["kernel_pages"] == 50
+    assert seen["free_pages"] == 1024 - 50
+
+
+def test_nothing_reclaims_kernel_memory() -> None:
+    # A program wants more than is there beside 600 pages of the kernel: it is killed, they stay.
+    script = task(allocate(0), sleep(0.1), allocate(1), sleep(1e9))
+    one = guest(script, pages=1024, regions=[Region(SLAB, 600), anon(500)])
+    fleet = run(host(one), 5.0)
+    assert fleet.guest[0, 0]["oom_kills"] > 0
+    assert fleet.guest[0, 0]["kernel_pages"] == 600
+
+
+def test_a_page_of_the_kernel_keeps_its_block_from_coalescing() -> None:
+    # Programs come and go, and each leaves a little slab behind.
+    lives = [p for _ in range(8) for p in (allocate(0), touch(1, pattern=3, count=4), free(0))]
+    one = guest(
+        task(*lives, sleep(1e9)),
+        pages=16384,
+        regions=[anon(4000), Region(SLAB, 64)],
+        hinting=Hinting.BITMAP,
+    )
+    m = machine(run(host(one), 5.0))
+    blocks = m.block[: m.guest[0]["blocks"]]
+    with_slab = {int(p) // 512 for p in np.flatnonzero(m.page["gstate"][:16384] == state.KERNEL)}
+    assert len(with_slab) > 1
+    assert m.guest[0]["free_blocks"] == len(blocks) - len(with_slab)
+
+
+def test_a_file_that_is_deleted_leaves_the_cache_unwritten() -> None:
+    script = task(write(0, count=200, pattern=2), free(0), sleep(1e9))
+    one = guest(script, pages=4096, regions=[Region(FILE, 300)])
+    seen = run(host(one), 60.0).guest[0, 0]
+    assert seen["file_pages"] == seen["dirty_pages"] == 0
+    assert seen["disk_written"] == 0

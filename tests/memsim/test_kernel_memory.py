@@ -6,6 +6,7 @@ from memsim import state
 from memsim.spec import Hinting, Region, RegionKind
 from tests.memsim.hosts import (
     FILE,
+    again,
     allocate,
     anon,
     free,
@@ -44,9 +45,8 @@ def test_nothing_reclaims_kernel_memory() -> None:
 
 def test_a_page_of_the_kernel_keeps_its_block_from_coalescing() -> None:
     # Programs come and go, and each leaves a little slab behind.
-    lives = [p for _ in range(8) for p in (allocate(0), touch(1, pattern=3, count=4), free(0))]
     one = guest(
-        task(*lives, sleep(1e9)),
+        task(allocate(0), touch(1, pattern=3, count=4), free(0), again(0, count=8), sleep(1e9)),
         pages=16384,
         regions=[anon(4000), Region(SLAB, 64)],
         hinting=Hinting.BITMAP,

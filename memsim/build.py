@@ -219,6 +219,7 @@ class _Builder:
             "signals": 1 + max((p.event for t in guest.tasks for p in t.phases), default=NOBODY),
             "block_head": NOBODY,
             "block_tail": NOBODY,
+            "gone_head": NOBODY,
             "report_pages": max(1, round(2**guest.reporting.order / sub)),
             "report_every_s": guest.reporting.every_s,
             "report_batch": guest.reporting.batch,

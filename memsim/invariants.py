@@ -70,6 +70,12 @@ def _check_guest(m: Machine, g: int, where: str) -> None:
     _equal(int(backing), int(gs["writeback_pages"]), where, "writeback_pages")
     blocks = m.block[gs["block0"] : gs["block0"] + gs["blocks"]]
     _equal(int(blocks["free"].sum()), int(gs["free_pages"]), where, "free pages of blocks")
+    gone, b = 0, int(gs["gone_head"])
+    while b != NOBODY:
+        gone += int(m.block[b]["pages"])
+        b = int(m.block[b]["next"])
+    held = int(m.lists[g * state.GUEST_LISTS + state.IN_BALLOON]["count"])
+    _equal(gone + held, int(gs["balloon_pages"]), where, "pages taken by resizing")
     # Every owned page is pointed to by its owner, and by nobody else.
     owned = (pages["gstate"] == state.ANON) | (pages["gstate"] == state.FILE)
     owned |= (pages["gstate"] == state.KERNEL) & (pages["vpn"] != NOBODY)

@@ -2,13 +2,14 @@
 
 from memsim.account import BALLOON, KSWAPD
 from memsim.backing import KILL_GUEST, STOPPED, host_frame
+from memsim.block_resize import BALLOON_HUGE
 from memsim.guest import available
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.params import CONGESTION_S, SCAN_ROUNDS, STATS_S
 from memsim.reclaim import IDLE as NO_BATCH
 from memsim.reporting import periodic
-from memsim.resize import resize_step, taken
+from memsim.resize import is_soft, resize_step, taken
 from memsim.shrink import shrink
 from memsim.state import BALLOONER, REPORTER
 from memsim.state import KSWAPD as KSWAPD_TASK
@@ -50,9 +51,9 @@ def polled(m: Machine, g: int, t: float) -> None:
     out = taken(m, g)
     gs.stats_time_s = t
     # Without deflate-on-oom ballooned memory leaves the total; with it, it only looks used.
-    hides = gs.resize > 1 or not gs.deflate_on_oom
+    hides = (gs.resize > 1 and gs.resize != BALLOON_HUGE) or not gs.deflate_on_oom
     gs.stats_total = gs.pages - (out if hides else 0)
-    soft = out if gs.resize > 1 else 0
+    soft = out if is_soft(m, g) else 0
     gs.stats_free = max(0, gs.free_pages - soft)
     gs.stats_available = max(0, available(m, g) - soft)
     gs.stats_disk_caches = gs.file_pages

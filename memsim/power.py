@@ -82,7 +82,7 @@ def _empty_memory(m: Machine, g: int) -> None:
     for s in range(gs.gslot0, gs.gslot0 + gs.gslots):
         m.gslot[s] = NOBODY
     stirred(m, g)
-    gs.block_head = gs.block_tail = NOBODY
+    gs.block_head = gs.block_tail = gs.gone_head = NOBODY
     gs.free_blocks = 0
     for b in range(gs.block0 + gs.blocks - 1, gs.block0 - 1, -1):
         bl = m.block[b]

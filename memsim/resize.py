@@ -1,4 +1,4 @@
-"""Resizing: the balloon, and the talk's free-memory target (model section 8).
+"""Resizing: the balloon, and the talk's free-memory target; `block_resize` does it by blocks.
 
 Both take a target in pages.  The balloon allocates pages wherever they are and gives their frames
 to the host, at the price of guest CPU.  A free-memory target only raises the watermarks up to
@@ -10,13 +10,26 @@ from math import ceil
 
 import numpy as np
 
+from memsim.block_resize import (
+    BALLOON_HUGE,
+    VIRTIO_MEM,
+    by_blocks,
+    give_block,
+    missing,
+    resize_blocks,
+)
 from memsim.cpu import wake
 from memsim.free_memory import give_page, kswapd_of, pop_page, wake_kswapd
 from memsim.host import drop_page
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_row
 from memsim.machine import Machine
-from memsim.params import BALLOON_BATCH, OUT_OF_PUFF_S
+from memsim.params import (
+    BALLOON_BATCH,
+    BALLOON_HUGE_DEFLATE_S,
+    OUT_OF_PUFF_S,
+    VIRTIO_MEM_RETRY_S,
+)
 from memsim.shrink import shrink
 from memsim.state import (
     BALLOON,
@@ -32,6 +45,12 @@ from memsim.state import (
 
 NONE, BALLOONS, FREE_TARGET_2011, FREE_TARGET = range(4)  # memsim.spec.Resize
 MAX_SCALE_FACTOR = 1000  # of watermark_scale_factor: 10 % of memory
+
+
+@kernel
+def is_soft(m: Machine, g: int) -> bool:
+    """Tell a free-memory target: what it takes stays in the guest's allocator."""
+    return m.guest[g].resize == FREE_TARGET_2011 or m.guest[g].resize == FREE_TARGET
 
 
 @kernel
@@ -60,7 +79,9 @@ def _act(m: Machine, g: int, t: float) -> None:
     # Take the target up.  The balloon then works for it; watermarks are raised at once.
     gs = m.guest[g]
     gs.goal_pages = gs.target_pages
-    if gs.resize == BALLOONS:
+    gs.resize_hand = gs.blocks
+    gs.resize_retry_s = VIRTIO_MEM_RETRY_S
+    if not is_soft(m, g):
         return
     gs.hypercalls += 1
     _raise_watermarks(m, g)
@@ -81,7 +102,7 @@ def set_target(m: Machine, g: int, pages: int, t: float) -> None:
     gs.resize_at = t + gs.resize_delay_s
     if gs.stuck:
         return
-    if gs.resize != BALLOONS and gs.resize_delay_s <= 0.0:
+    if is_soft(m, g) and gs.resize_delay_s <= 0.0:
         _act(m, g, t)
         return
     k = ballooner(m, g)
@@ -94,7 +115,7 @@ def set_target(m: Machine, g: int, pages: int, t: float) -> None:
 def taken(m: Machine, g: int) -> int:
     """Pages that resizing keeps from the guest's use."""
     gs = m.guest[g]
-    if gs.resize == BALLOONS or gs.goal_pages == NOBODY:
+    if not is_soft(m, g) or gs.goal_pages == NOBODY:
         return gs.balloon_pages
     return min(gs.pages - gs.goal_pages, max(0, gs.free_pages - gs.wm_high))
 
@@ -109,6 +130,8 @@ def reached(m: Machine, g: int) -> bool:
     gs = m.guest[g]
     if gs.goal_pages != gs.target_pages or gs.target_pages == NOBODY:
         return gs.target_pages == NOBODY
+    if by_blocks(m, g):
+        return missing(m, g) == 0
     if gs.resize == BALLOONS:
         return gs.balloon_pages == gs.pages - gs.goal_pages
     rests = m.task[kswapd_of(m, g)].state == TIMER
@@ -167,9 +190,13 @@ def deflate_on_oom(m: Machine, g: int) -> float:
         What that costs who asked for memory [CPU seconds], 0 if nothing came free.
     """
     gs = m.guest[g]
-    if gs.resize != BALLOONS or not gs.deflate_on_oom or gs.balloon_pages == 0:
+    if not gs.deflate_on_oom or gs.balloon_pages == 0 or gs.resize == VIRTIO_MEM:
         return 0.0
-    cost = deflate(m, g, batch_pages(m)) * m.host[0].c_deflate
+    if gs.resize == BALLOON_HUGE:
+        give_block(m, g)
+        cost = BALLOON_HUGE_DEFLATE_S
+    else:
+        cost = deflate(m, g, batch_pages(m)) * m.host[0].c_deflate
     gs.hypercalls += 1
     gs.resize_s += cost
     return cost
@@ -190,6 +217,8 @@ def resize_step(m: Machine, g: int, t: float) -> tuple[float, float]:
         return 0.0, gs.resize_at
     if gs.goal_pages != gs.target_pages:
         _act(m, g, t)
+    if by_blocks(m, g):
+        return resize_blocks(m, ballooner(m, g), t)
     if gs.resize != BALLOONS:
         return 0.0, -1.0
     change = gs.pages - gs.goal_pages - gs.balloon_pages

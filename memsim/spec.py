@@ -36,6 +36,8 @@ class Resize(IntEnum):
     BALLOON = 1
     FREE_TARGET_2011 = 2  # extra_free_kbytes: extra = max - target
     FREE_TARGET = 3  # watermark_scale_factor, at most 1000
+    BALLOON_HUGE = 4  # a balloon of blocks of 2 MiB
+    VIRTIO_MEM = 5  # blocks of 2 MiB, from the end of memory
 
 
 class Start(IntEnum):

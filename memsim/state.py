@@ -277,6 +277,10 @@ guest_dtype = np.dtype(
         # free memory and reclaim
         ("block_head", "i4"),  # wholly free blocks, most recently completed first
         ("block_tail", "i4"),
+        ("gone_head", "i4"),  # blocks that resizing took, the last one first
+        ("resize_hand", "i4"),  # virtio-mem: blocks below this one are still to be tried
+        ("resize_retry_s", "f8"),  # ... until it tries again
+        ("resize_failures", "i8"),  # of resizing by blocks: how often no block was to be had
         ("free_blocks", "i8"),
         ("scan_credit", "i8"),
         ("age", "u4"),  # evictions and activations of file pages: the workingset clock

@@ -11,7 +11,7 @@ from memsim.machine import Machine
 from memsim.params import PSI_PERIOD_S
 from memsim.power import power_entity
 from memsim.pressure import settle_guest, settle_host
-from memsim.resize import set_target, taken
+from memsim.resize import is_soft, set_target, taken
 from memsim.state import DONE, OFF, ON_EVENT, ON_FRAME, ON_IO, R_QUEUED, RUNNABLE, TIMER
 from memsim.timeline import plan_entry
 from memsim.waits import begin_cpu_wait, book_time, book_waiters, end_cpu_wait, resnap_waiters
@@ -74,7 +74,7 @@ def settle(m: Machine) -> None:
             continue
         settle_guest(m, g, t)
         gs.taken_pages = taken(m, g)
-        soft = gs.taken_pages if gs.resize > 1 else 0
+        soft = gs.taken_pages if is_soft(m, g) else 0
         gs.available_pages = max(0, available(m, g) - soft)
 
 

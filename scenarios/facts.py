@@ -24,6 +24,8 @@ _SWAP = {
 _RESIZE = {
     spec.Resize.NONE: ResizeMechanism.NONE,
     spec.Resize.BALLOON: ResizeMechanism.BALLOON,
+    spec.Resize.BALLOON_HUGE: ResizeMechanism.BALLOON,
+    spec.Resize.VIRTIO_MEM: ResizeMechanism.VIRTIO_MEM,
     spec.Resize.FREE_TARGET_2011: ResizeMechanism.FREE_TARGET,
     spec.Resize.FREE_TARGET: ResizeMechanism.FREE_TARGET,
 }
@@ -147,7 +149,8 @@ def _describe_guest(facts: Facts, row: int, slot: int, drawn: DrawnHost, told: b
         facts.hinting[here] = _HINTING[guest.hinting]
         facts.async_mode[here] = _ASYNC[guest.async_mode]
         # of a balloon; with a free target the total is what the guest may use
-        facts.deflate_on_oom[here] = guest.resize == spec.Resize.BALLOON and guest.deflate_on_oom
+        balloon = guest.resize in (spec.Resize.BALLOON, spec.Resize.BALLOON_HUGE)
+        facts.deflate_on_oom[here] = balloon and guest.deflate_on_oom
     facts.cgroup[here] = guest.cgroup
     facts.agent[here] = known.agent
     facts.stop_s[here] = guest.stop_s

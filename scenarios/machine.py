@@ -49,6 +49,8 @@ class Resizing(StrEnum):
 
     NONE = "none"
     BALLOON = "balloon"
+    BALLOON_HUGE = "balloon_huge"
+    VIRTIO_MEM = "virtio_mem"
     FREE_TARGET = "free_target"
 
 
@@ -175,5 +177,7 @@ def resize_mode(kernel: Kernel, wanted: Resizing) -> Resize:
     return {
         Resizing.NONE: Resize.NONE,
         Resizing.BALLOON: Resize.BALLOON,
+        Resizing.BALLOON_HUGE: Resize.BALLOON_HUGE,
+        Resizing.VIRTIO_MEM: Resize.VIRTIO_MEM,
         Resizing.FREE_TARGET: target,
     }[wanted]

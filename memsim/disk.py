@@ -10,7 +10,7 @@ from memsim.account import HOST_SWAP, NOMINAL, QUEUED
 from memsim.events import request_entity, schedule
 from memsim.jit import kernel
 from memsim.machine import Machine
-from memsim.params import SHARE_BYTES, WRITES_STARVED
+from memsim.params import ROTATION_S, SHARE_BYTES, WRITES_STARVED
 from memsim.state import (
     DISK_READ,
     DISK_WRITE,
@@ -168,7 +168,8 @@ def _service_end(m: Machine, d: int, r: int, ops: float, size: float, t: float) 
     rq = m.request[r]
     if dev.kind == ROTATING:
         away = abs(rq.sector - dev.head) * m.host[0].page_bytes
-        first = 0.0 if away == 0 else (dev.near_s if away < NEAR_BYTES else dev.latency_s)
+        near = min(dev.near_s + ROTATION_S, dev.latency_s)
+        first = 0.0 if away == 0 else (near if away < NEAR_BYTES else dev.latency_s)
         if rq.begun and ops > 0.0:  # one more of many small ones: not where the last one ended
             first = min(1.0, ops) * dev.latency_s
         return t + first + max(0.0, ops - 1.0) * dev.latency_s + size / dev.bytes_per_s

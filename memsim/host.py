@@ -137,9 +137,21 @@ def fault(m: Machine, p: int, scattered: bool, t: float) -> tuple[int, float, in
 
 
 @kernel
+def _first_read(m: Machine, r: int) -> int:
+    # The chain of a read begins with its last page: turn it round.
+    p, after = m.request[r].head, NOBODY
+    while p != NOBODY:
+        following = m.page[p].hnext
+        m.page[p].hnext = after
+        after = p
+        p = following
+    return after
+
+
+@kernel
 def finish_read(m: Machine, r: int) -> None:
     """Put the pages of a finished swap read into the swap cache, but for those it was given."""
-    p = m.request[r].head
+    p = _first_read(m, r)
     while p != NOBODY:
         pg = m.page[p]
         following = pg.hnext

@@ -49,12 +49,14 @@ def swap_in(m: Machine, p: int, scattered: bool, t: float) -> int:
     rq = m.request[r]
     slot, n, ops = pg.slot, 1, 1.0
     first = slot
-    _read_in(m, r, p)
+    # The pages go to the lists in the order of the window, the one that is needed too.
     if hs.ra_virtual:
         base = p - (p - m.guest[pg.guest].page0) % hs.ra_pages
         end = min(base + hs.ra_pages, m.guest[pg.guest].page0 + m.guest[pg.guest].pages)
         before = NOBODY
         for i in range(base, end):
+            if i == p:
+                _read_in(m, r, p)
             if i == p or _ahead(m, r, p, i, t):
                 n += 0 if i == p else 1
                 if before != NOBODY and m.page[i].slot != before + 1:
@@ -63,7 +65,9 @@ def swap_in(m: Machine, p: int, scattered: bool, t: float) -> int:
     else:
         base = slot - slot % hs.ra_pages
         for s in range(base, min(base + hs.ra_pages, hs.swap_pages)):
-            if m.slot[s] != NOBODY and _ahead(m, r, p, m.slot[s], t):
+            if s == slot:
+                _read_in(m, r, p)
+            elif m.slot[s] != NOBODY and _ahead(m, r, p, m.slot[s], t):
                 n += 1
                 first = min(first, s)
     rq.sector = first

@@ -200,7 +200,7 @@ class Device:
     # ZRAM: CPU time to store or load 4 KiB
     bytes_per_s: float
     parallel: int = 1
-    near_s: float = 1e-3  # ROTATING: positioning on a near sector
+    near_s: float = 1e-3  # ROTATING: seek to a near track; half a turn comes on top
     ratio: float = 3.0  # ZRAM: pages stored per frame
 
 

@@ -147,6 +147,7 @@ host_dtype = np.dtype(
         ("zram_pages", "i8"),
         ("zram_ratio", "f8"),
         ("slot_next", "i8"),
+        ("slots_left", "i4"),  # rotating: of the run of free slots that is being filled
         ("writing_pages", "i8"),
         ("back_pages", "i8"),  # under write-back, those that were taken back included
         ("page_waiters", "i4"),

@@ -5,9 +5,25 @@ from memsim.machine import Machine
 from memsim.params import SLOT_CLUSTER
 from memsim.state import NOBODY
 
+ROTATING = 0  # memsim.spec.DeviceKind
+
+
+@kernel
+def _free_run(m: Machine) -> int:
+    # Where seeking is dear, the lowest run of free slots as long as a cluster, wherever it begins:
+    # so the used part of the area stays short, and writes near to reads.
+    hs = m.host[0]
+    run = 0
+    for s in range(hs.swap_pages):
+        run = run + 1 if m.slot[s] == NOBODY else 0
+        if run == SLOT_CLUSTER:
+            return s + 1 - SLOT_CLUSTER
+    return NOBODY
+
 
 @kernel
 def _free_cluster(m: Machine) -> int:
+    # Where it is not, the next cluster that is free as a whole, so that wear is spread.
     hs = m.host[0]
     clusters = hs.swap_pages // SLOT_CLUSTER
     if clusters == 0:
@@ -16,8 +32,25 @@ def _free_cluster(m: Machine) -> int:
     for i in range(clusters):
         c = (start + i) % clusters
         if m.cluster[c] == 0:
-            return c
+            return c * SLOT_CLUSTER
     return NOBODY
+
+
+@kernel
+def _next_slot(m: Machine) -> int:
+    # Where to look for the next free slot (scan_swap_map of mm/swapfile.c).
+    hs = m.host[0]
+    s = hs.slot_next if hs.slot_next < hs.swap_pages else 0
+    if m.device[hs.swap_device].kind == ROTATING:
+        if hs.slots_left > 0:
+            hs.slots_left -= 1
+            return s
+        hs.slots_left = SLOT_CLUSTER - 1
+        return max(0, _free_run(m))
+    if s % SLOT_CLUSTER == 0 and m.cluster[s // SLOT_CLUSTER] != 0:
+        free = _free_cluster(m)
+        return s if free == NOBODY else free
+    return s
 
 
 @kernel
@@ -26,13 +59,7 @@ def alloc_slot(m: Machine, p: int) -> int:
     hs = m.host[0]
     if hs.swap_used_pages >= hs.swap_pages:
         return NOBODY
-    s = hs.slot_next
-    if s >= hs.swap_pages:
-        s = 0
-    if s % SLOT_CLUSTER == 0 and m.cluster[s // SLOT_CLUSTER] != 0:
-        c = _free_cluster(m)
-        if c != NOBODY:
-            s = c * SLOT_CLUSTER
+    s = _next_slot(m)
     while m.slot[s] != NOBODY:
         s = s + 1 if s + 1 < hs.swap_pages else 0
     m.slot[s] = p

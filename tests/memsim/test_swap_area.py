@@ -20,6 +20,7 @@ from memsim.spec import (
 )
 from memsim.state import CACHED, NOBODY, R_FREE, RESIDENT, SWAP_WRITE, SWAPPED
 from tests.memsim.hosts import (
+    DISK,
     SLOW,
     SSD,
     ZRAM,
@@ -63,6 +64,42 @@ def test_a_used_cluster_is_left_for_a_free_one() -> None:
     used = machine(fleet).cluster
     assert used.sum() == 600
     assert sorted(used[used > 0].tolist()) == [600 % 256, 256, 256]
+
+
+def slots_after_half_was_read_and_written_again(device: Device) -> list[int]:
+    """Slots of the first 300 pages of 600, read back in order and then swapped out again."""
+    reader = task(allocate(0), sleep(3.0), touch(0, count=300, pattern=Pattern.SEQUENTIAL))
+    one = guest(reader, pages=1200, regions=[anon(600)], cgroup=0)
+    spec = swapped_out(host(one, cgroups=(Cgroup(),), devices=(device, SSD), ept_dirty_bits=False))
+    again = Entry(Act.CGROUP_MAX, at_s=6.0, index=0, value=0)
+    fleet = run(replace(spec, timeline=(*spec.timeline, again)), 2.5, 5.9, 8.0)
+    m = machine(fleet)
+    slots: list[int] = m.page["slot"][m.vpage["page"][:300]].tolist()
+    return slots
+
+
+def test_a_disk_that_seeks_keeps_its_swap_short() -> None:
+    # The run from 512 on is filled first, then the lowest that is free.
+    slots = slots_after_half_was_read_and_written_again(DISK)
+    assert slots == [*range(600, 768), *range(132)]
+
+
+def test_flash_goes_on_behind_what_it_wrote_last() -> None:
+    slots = slots_after_half_was_read_and_written_again(SSD)
+    assert slots == [*range(600, 900)]
+
+
+@pytest.mark.parametrize("virtual", [True, False], ids=["virtual", "slots"])
+def test_a_window_comes_to_the_lists_in_its_order(virtual: bool) -> None:
+    one = replace(sweeper(64), tasks=(task(allocate(0), sleep(3.0), touch(0, count=1, pattern=3)),))
+    spec = host(one, cgroups=(Cgroup(),), readahead_bytes=32 * KIB, readahead_virtual=virtual)
+    m = machine(run(swapped_out(spec), 2.5, 4.0))
+    assert m.page["hstate"][m.vpage["page"][:8]].tolist() == [RESIDENT] + 7 * [CACHED]
+    found, p = [], m.vpage["page"][0]
+    while p != NOBODY:
+        found.append(int(p))
+        p = m.page["hprev"][p]
+    assert found[:8] == m.vpage["page"][:8].tolist()
 
 
 def test_swap_that_is_full_takes_no_more() -> None:

@@ -6,7 +6,7 @@ from memsim.blocks import block_of, block_push, block_remove
 from memsim.cpu import wake
 from memsim.hinting import on_free, on_take
 from memsim.jit import kernel
-from memsim.lists import guest_push, guest_remove, guest_row
+from memsim.lists import guest_push, guest_push_tail, guest_remove, guest_row
 from memsim.machine import Machine
 from memsim.params import SCAN_ROUNDS
 from memsim.quiet import stirred
@@ -18,6 +18,7 @@ from memsim.state import (
     G_BACK,
     G_DIRTY,
     G_HINT,
+    G_REPORTED,
     KERNEL,
     KSWAPD,
     NOBODY,
@@ -61,10 +62,14 @@ def give_page(m: Machine, p: int) -> None:
     b = block_of(m, p)
     bl = m.block[b]
     bl.free += 1
-    guest_push(m, g, ORDER_0, p)
+    if not bl.isolated:
+        guest_push(m, g, ORDER_0, p)
     if bl.free == bl.pages:
         for q in range(bl.first, bl.first + bl.pages):
             guest_remove(m, g, q)
+        if bl.isolated:
+            bl.isolated = 0
+            gs.source_block = NOBODY
         block_push(m, g, b)
     on_free(m, p)
 
@@ -73,21 +78,61 @@ def give_page(m: Machine, p: int) -> None:
 def pop_page(m: Machine, g: int) -> int:
     """Take a free page: the most recently freed of order 0, else break a free block."""
     gs = m.guest[g]
+    if m.lists[guest_row(g, ORDER_0)].head == NOBODY and gs.block_head == NOBODY:
+        let_go(m, g)
     p = m.lists[guest_row(g, ORDER_0)].head
     if p == NOBODY:
-        b = gs.block_head
-        if b == NOBODY:
+        if gs.block_head == NOBODY:
             return NOBODY
+        p = m.block[gs.block_head].first
+    take_page(m, p)
+    return p
+
+
+@kernel
+def take_page(m: Machine, p: int) -> None:
+    """Take a given page that is free; a free block that it is part of is broken."""
+    g = m.page[p].guest
+    b = block_of(m, p)
+    bl = m.block[b]
+    if bl.free == bl.pages:
         block_remove(m, g, b)
-        bl = m.block[b]
         for q in range(bl.first + bl.pages - 1, bl.first - 1, -1):
             guest_push(m, g, ORDER_0, q)
-        p = bl.first
     on_take(m, p)
     guest_remove(m, g, p)
-    m.block[block_of(m, p)].free -= 1
-    gs.free_pages -= 1
-    return p
+    bl.free -= 1
+    m.guest[g].free_pages -= 1
+
+
+@kernel
+def isolate(m: Machine, g: int, b: int) -> None:
+    """Keep what is free in a block from the allocator, as it is to become free as a whole."""
+    let_go(m, g)
+    bl = m.block[b]
+    bl.isolated = 1
+    m.guest[g].source_block = b
+    for p in range(bl.first, bl.first + bl.pages):
+        if m.page[p].gstate == FREE:
+            guest_remove(m, g, p)
+
+
+@kernel
+def let_go(m: Machine, g: int) -> None:
+    """Give what is free in the isolated block, if there is one, back to the allocator."""
+    gs = m.guest[g]
+    if gs.source_block == NOBODY:
+        return
+    bl = m.block[gs.source_block]
+    bl.isolated = 0
+    gs.source_block = NOBODY
+    for p in range(bl.first, bl.first + bl.pages):
+        if m.page[p].gstate != FREE:
+            continue
+        if m.page[p].gflags & G_REPORTED:
+            guest_push_tail(m, g, ORDER_0, p)
+        else:
+            guest_push(m, g, ORDER_0, p)
 
 
 @kernel

@@ -91,6 +91,13 @@ def _check_guest(m: Machine, g: int, where: str) -> None:
     swapped = mapped[mapped <= state.SWAPPED_BASE]
     slots = state.SWAPPED_BASE - swapped
     _equal(len(np.unique(slots)), len(slots), where, "virtual pages in one guest slot")
+    # Free pages are on the order-0 list, or wait in whole blocks or in the isolated one.
+    isolated = np.flatnonzero(blocks["isolated"]) + gs["block0"]
+    expected = [] if gs["source_block"] == NOBODY else [gs["source_block"]]
+    _equal(isolated.tolist(), expected, where, "isolated blocks")
+    waiting = ((blocks["free"] == blocks["pages"]) | (blocks["isolated"] != 0)) * blocks["free"]
+    listed = (pages["gstate"] == state.FREE) & (pages["glist"] == 1 + state.ORDER_0)
+    _equal(int(listed.sum() + waiting.sum()), int(gs["free_pages"]), where, "free pages on lists")
     used = m.gslot[gs["gslot0"] : gs["gslot0"] + gs["gslots"]]
     _equal(int((used != NOBODY).sum()), int(gs["swap_used_pages"]), where, "guest slots")
     _check_backing(gs, pages, where)

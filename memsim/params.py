@@ -26,6 +26,8 @@ HINT_CHECK_S = 0.1e-6  # 185 cycles [HU]
 HINT_TAX = 0.01  # share of the allocation path; 0-0.03 [nine micro-benchmarks of hinting series]
 GUEST_RECLAIM_S = 1.0e-6  # drop a clean page of the guest's cache; assumed, 0.5-2
 GUEST_SCAN_S = 0.1e-6  # assumed, 0.05-0.25
+MIGRATE_S = 2.0e-6  # isolate, unmap, copy and map a page that is moved; assumed, 1-4
+COMPACT_SCAN_S = 0.05e-6  # look whether a page can be moved; assumed, 0.02-0.1
 FREE_S = 0.1e-6  # give a page back to the guest's allocator; assumed, 0.05-0.2
 MAP_S = 1.0e-6  # map a page that the swap cache holds: a minor host fault; assumed, 0.5-2
 STATS_S = 20e-6  # one answer of the balloon's statistics queue; assumed, 5-50
@@ -39,6 +41,7 @@ REPORT_PASSES = 16  # a pass of free page reporting takes at least this part of 
 HUGE_PAGES = 512  # [small pages] in 2 MiB
 VIRTIO_MEM_RETRY_S = 50.0  # until virtio-mem tries again after a failure, twice as long each time
 VIRTIO_MEM_RETRY_MOST_S = 300.0  # ... but at most
+COMPACT_BATCH = 32  # [small pages] COMPACT_CLUSTER_MAX
 OUT_OF_PUFF_S = 0.2  # balloon sleeps after a failed allocation
 ASYNC_PER_VCPU = 64  # outstanding asynchronous faults of a vCPU
 HALT_TICK_S = 4e-3  # CONFIG_HZ=250: a timer interrupt may switch task in a halted vCPU

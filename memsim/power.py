@@ -83,10 +83,13 @@ def _empty_memory(m: Machine, g: int) -> None:
         m.gslot[s] = NOBODY
     stirred(m, g)
     gs.block_head = gs.block_tail = gs.gone_head = NOBODY
+    gs.source_block = NOBODY
+    gs.target_block = gs.blocks - 1
     gs.free_blocks = 0
     for b in range(gs.block0 + gs.blocks - 1, gs.block0 - 1, -1):
         bl = m.block[b]
         bl.free = bl.pages
+        bl.isolated = 0
         block_push(m, g, b)
     gs.free_pages = gs.pages
     gs.anon_pages = gs.file_pages = gs.dirty_pages = gs.writeback_pages = 0

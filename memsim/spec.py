@@ -181,6 +181,7 @@ class GuestSpec:
     async_mode: Async = Async.OFF
     resize: Resize = Resize.BALLOON
     deflate_on_oom: bool = True
+    movable_balloon: bool = True  # compaction can move what is in it, since Linux 3.8
     stuck: bool = False  # never answers to targets
     resize_delay_s: float = 0.0  # a slow guest starts to move this long after each new target
     lru_exact: bool = False  # one list, move to head

@@ -72,7 +72,14 @@ page_dtype = np.dtype(
 vpage_dtype = np.dtype([("page", "i4"), ("age", "u4")])
 
 block_dtype = np.dtype(  # 2 MiB of guest-physical memory
-    [("free", "i4"), ("pages", "i4"), ("first", "i4"), ("next", "i4"), ("prev", "i4")]
+    [
+        ("free", "i4"),
+        ("pages", "i4"),
+        ("first", "i4"),
+        ("next", "i4"),
+        ("prev", "i4"),
+        ("isolated", "u1"),  # what is free in it is on no list
+    ]
 )
 
 list_dtype = np.dtype([("head", "i4"), ("tail", "i4"), ("count", "i8")])
@@ -124,6 +131,8 @@ host_dtype = np.dtype(
         ("c_greclaim", "f8"),
         ("c_gscan", "f8"),
         ("c_free", "f8"),
+        ("c_migrate", "f8"),
+        ("c_cscan", "f8"),
         ("c_map", "f8"),
         ("c_zram", "f8"),
         # time and order
@@ -256,6 +265,7 @@ guest_dtype = np.dtype(
         ("report_left", "i8"),  # ... pages of broken blocks
         ("report_blocks_left", "i8"),
         ("deflate_on_oom", "u1"),
+        ("movable_balloon", "u1"),
         ("stuck", "u1"),
         ("lru_exact", "u1"),
         ("start", "u1"),
@@ -282,6 +292,8 @@ guest_dtype = np.dtype(
         ("resize_hand", "i4"),  # virtio-mem: blocks below this one are still to be tried
         ("resize_retry_s", "f8"),  # ... until it tries again
         ("resize_failures", "i8"),  # of resizing by blocks: how often no block was to be had
+        ("source_block", "i4"),  # isolated: what is free in it is not given out
+        ("target_block", "i4"),  # pages are moved to it, counted from block0
         ("free_blocks", "i8"),
         ("scan_credit", "i8"),
         ("age", "u4"),  # evictions and activations of file pages: the workingset clock
@@ -326,6 +338,8 @@ guest_dtype = np.dtype(
         ("async_reclaim", "i8"),
         ("direct_reclaim", "i8"),
         ("touches", "i8"),
+        ("compact_migrated", "i8"),
+        ("compact_scanned", "i8"),
         ("version", "i8"),  # counts what may have made its quiet pages loud
         # pressure
         ("psi_t", "f8"),

@@ -1,0 +1,201 @@
+"""Moving pages, so that a block of guest memory becomes free as a whole (mm/compaction.c).
+
+A page is moved in one step once the host backs both the old and the new one: to touch them is
+what makes compaction dear under overcommit.  What is free in the block under work is kept from
+the allocator meanwhile, and given back if anybody is left without.
+"""
+
+import numpy as np
+
+from memsim.account import COMPACTION
+from memsim.backing import BURN, DONE, back_page
+from memsim.free_memory import give_page, isolate, let_go, take_page
+from memsim.host import drop_page
+from memsim.jit import kernel
+from memsim.lists import guest_push, guest_remove, guest_row
+from memsim.machine import Machine
+from memsim.params import COMPACT_BATCH
+from memsim.quiet import stirred
+from memsim.state import (
+    ANON,
+    BALLOON,
+    FILE,
+    FREE,
+    G_BACK,
+    G_BITS,
+    G_DIRTY,
+    G_FILL,
+    G_HINT,
+    G_IO,
+    G_REPORTED,
+    G_VOID,
+    H_DIRTY,
+    H_REF,
+    KERNEL,
+    NOBODY,
+    ORDER_0,
+    RESIDENT,
+    UNBACKED,
+)
+
+# What became of it, beside what `backing` says.
+UNMOVABLE, BUSY, NO_ROOM = 4, 5, 6
+
+
+@kernel
+def is_unmovable(m: Machine, p: int) -> bool:
+    """Tell whether a page can never be moved: the kernel's own, or in a balloon of old."""
+    state = m.page[p].gstate
+    return state == KERNEL or (state == BALLOON and not m.guest[m.page[p].guest].movable_balloon)
+
+
+@kernel
+def _is_busy(m: Machine, p: int) -> bool:
+    # Under I/O, or not filled yet.
+    pg = m.page[p]
+    return pg.glist == 0 or (pg.gflags & (G_IO | G_BACK | G_FILL)) != 0
+
+
+@kernel
+def find_target(m: Machine, g: int, breaks: bool) -> int:
+    """Return a free page for a moved one, from the upper end of memory down, or NOBODY.
+
+    It comes out of partly used blocks, if `breaks` out of wholly free ones too.
+    """
+    gs = m.guest[g]
+    if m.lists[guest_row(g, ORDER_0)].count > 0:
+        for _ in range(gs.blocks + 1):
+            bl = m.block[gs.block0 + gs.target_block]
+            if 0 < bl.free < bl.pages and not bl.isolated:
+                for q in range(bl.first + bl.pages - 1, bl.first - 1, -1):
+                    if m.page[q].gstate == FREE:
+                        return int(q)
+            gs.target_block = gs.target_block - 1 if gs.target_block > 0 else gs.blocks - 1
+    if breaks and gs.block_tail != NOBODY:
+        return int(m.block[gs.block_tail].first)
+    return NOBODY
+
+
+@kernel
+def _become(m: Machine, g: int, p: int, q: int) -> None:
+    # Page q takes the place of page p, which comes free.
+    gs = m.guest[g]
+    take_page(m, q)
+    old, new = m.page[p], m.page[q]
+    which = old.glist - 1
+    new.gstate = old.gstate
+    new.vpn = old.vpn
+    new.gflags = np.uint16(old.gflags & (G_BITS - G_HINT - G_REPORTED))
+    if old.gstate == ANON:
+        gs.anon_pages += 1
+    elif old.gstate == FILE:
+        gs.file_pages += 1
+        gs.dirty_pages += 1 if old.gflags & G_DIRTY else 0
+    else:
+        gs.balloon_pages += 1
+    if old.vpn != NOBODY:
+        m.vpage[old.vpn].page = q
+    guest_remove(m, g, p)
+    guest_push(m, g, which, q)
+    give_page(m, p)
+    gs.compact_migrated += 1
+
+
+@kernel
+def _move_in_balloon(m: Machine, g: int, p: int, q: int) -> float:
+    # The new page goes to the host, the old one comes back (virtballoon_migratepage).
+    hs = m.host[0]
+    cost = hs.c_inflate + hs.c_deflate
+    _become(m, g, p, q)
+    if m.page[q].hstate == RESIDENT:
+        cost += hs.c_dontneed
+    if m.page[q].hstate != UNBACKED:
+        drop_page(m, q)
+    m.guest[g].hypercalls += 2
+    return cost
+
+
+@kernel
+def migrate_page(m: Machine, e: int, k: int, p: int, q: int, t: float) -> tuple[int, float, int]:
+    """Move page p to the free page q, on behalf of task k on vCPU e, as far as can be done at t.
+
+    Returns:
+        As `backing.back_page`, DONE once the page was moved; else call again, with another
+        target if that is no longer free.  Or BUSY, UNMOVABLE.
+    """
+    pg = m.page[p]
+    g = pg.guest
+    if is_unmovable(m, p):
+        return UNMOVABLE, 0.0, COMPACTION
+    if _is_busy(m, p):
+        return BUSY, 0.0, COMPACTION
+    if pg.gstate == BALLOON:
+        return DONE, _move_in_balloon(m, g, p, q), COMPACTION
+    if pg.gflags & G_HINT:  # its owner hinted it free: the bit goes before the page is read
+        pg.gflags = np.uint16((pg.gflags & (G_BITS - G_HINT)) | G_VOID)
+        stirred(m, g)
+    for touched in (p, q):
+        what, cost, cls = back_page(m, e, k, touched, True, False, t)
+        if what != DONE or cost > 0.0:
+            return BURN if what == DONE else what, cost, cls
+    _become(m, g, p, q)
+    m.page[q].hflags |= np.uint8(H_REF | H_DIRTY)
+    return DONE, m.host[0].c_migrate, COMPACTION
+
+
+@kernel
+def has_unmovable(m: Machine, b: int) -> bool:
+    """Tell whether a page of the block can never be moved."""
+    bl = m.block[b]
+    n = 0
+    for p in range(bl.first, bl.first + bl.pages):
+        n += is_unmovable(m, p)
+    return n > 0
+
+
+@kernel
+def empty_block(
+    m: Machine, e: int, k: int, b: int, breaks: bool, t: float
+) -> tuple[int, float, int]:
+    """Go on moving all pages out of block b, on behalf of task k on vCPU e at time t.
+
+    `breaks`: wholly free blocks may be broken for their sake.
+
+    Returns:
+        (what became of it, CPU seconds, class): DONE, the block is on the list of free ones; BURN,
+        call again after that time; STOPPED or KILL_GUEST as `backing.back_page`; BUSY, only
+        pages under I/O are left, call again later or `let_go`; UNMOVABLE or NO_ROOM, in vain.
+    """
+    bl = m.block[b]
+    hs = m.host[0]
+    if bl.free == bl.pages:
+        return DONE, 0.0, COMPACTION
+    g = m.page[bl.first].guest
+    gs = m.guest[g]
+    cost = 0.0
+    if gs.source_block != b:
+        cost += bl.pages * hs.c_cscan
+        gs.compact_scanned += bl.pages
+        if has_unmovable(m, b):
+            return UNMOVABLE, cost, COMPACTION
+        isolate(m, g, b)
+    moved = 0
+    for p in range(bl.first, bl.first + bl.pages):
+        if m.page[p].gstate == FREE or _is_busy(m, p):
+            continue
+        q = find_target(m, g, breaks)
+        if q == NOBODY or is_unmovable(m, p):
+            let_go(m, g)
+            return NO_ROOM if q == NOBODY else UNMOVABLE, cost, COMPACTION
+        what, more, cls = migrate_page(m, e, k, p, q, t)
+        cost += more
+        if what != DONE:
+            return what, cost, cls
+        moved += 1
+        if bl.free == bl.pages:
+            return DONE, cost, COMPACTION
+        if moved >= COMPACT_BATCH / hs.sub:
+            return BURN, cost, COMPACTION
+    if moved > 0:
+        return BURN, cost, COMPACTION
+    return BUSY, cost, COMPACTION

@@ -100,6 +100,7 @@ def _check_phase(guest: GuestSpec, task: Task, phase: Phase, at: str) -> None:
         need(kind != RegionKind.KERNEL or phase.op not in user, f"op: {phase.op.name} of a kernel")
         if phase.op in (Op.TOUCH, Op.READ, Op.WRITE):
             need(phase.cost_s > 0, f"cost_s: {phase.cost_s}, more than 0 expected")
+        need(phase.cost_s >= 0, f"cost_s: {phase.cost_s}, at least 0 expected")
     if phase.op == Op.REPEAT:
         need(0 <= phase.jump < len(task.phases), f"jump: {phase.jump}")
     if phase.pattern == Pattern.STREAM and phase.op in (Op.TOUCH, Op.READ, Op.WRITE):
@@ -343,7 +344,7 @@ class _Builder:
         }
         out |= {
             "pattern": Pattern.SEQUENTIAL if phase.op == Op.ALLOCATE else phase.pattern,
-            "cost_s": phase.cost_s if phase.op != Op.ALLOCATE else 0.0,
+            "cost_s": phase.cost_s,
             "count": count,
             "region": row["region0"] + phase.region if on_region else NOBODY,
             "size": curve0 + phase.size if phase.size >= 0 else NOBODY,

@@ -128,7 +128,7 @@ class Phase:
     write: float = 0.0  # share of the touches that store
     count: int = -1  # accesses, arrivals, pages or jumps; < 0: no limit
     seconds: float = inf  # of elapsed time; for COMPUTE and SLEEP the length
-    cost_s: float = 1e-6  # CPU time of one access of a page of this host
+    cost_s: float = 1e-6  # CPU time of one access of a page of this host, beside any fault's
     rate: float = 0.0  # [1/s] arrivals; 0: closed loop
     per_arrival: int = 1
     backlog_s: float = 1.0

@@ -123,7 +123,9 @@ class Allocate(Config):
     op: Literal["allocate"]
     region: str
     bytes: AmountField = Field(default=ALL, description="or a share of the region")
-    cost: Seconds = Field(default=ACCESS_S, gt=0, description="CPU time of the program per 4 KiB")
+    cost: Seconds = Field(
+        default=0.0, ge=0, description="CPU time of the program per 4 KiB, beside the fault's"
+    )
 
 
 class Free(Config):

@@ -47,7 +47,8 @@ def write(region: int = 0, **fields: Any) -> Phase:  # noqa: ANN401
 
 
 def allocate(region: int = 0, count: int = -1) -> Phase:
-    return Phase(Op.ALLOCATE, region=region, count=count)
+    # no time of the program: rates that were measured have it in the fault's cost
+    return Phase(Op.ALLOCATE, region=region, count=count, cost_s=0.0)
 
 
 def free(region: int = 0, count: int = -1) -> Phase:

@@ -50,9 +50,9 @@ def test_guests_share_the_cores_of_a_host() -> None:
     assert fleet.account[0, :, 0, QUEUED] == pytest.approx(np.full(3, 8.0), abs=0.1)
 
 
-def test_first_touches_cost_what_was_measured() -> None:
-    fleet = live(host(guest((anon(500),), (Phase(Op.ALLOCATE, region=0),))), 1.0)
-    once = params.EPT_FAULT_S + params.GUEST_FAULT_S
+def test_first_touches_cost_what_was_measured_and_what_the_program_takes() -> None:
+    fleet = live(host(guest((anon(500),), (Phase(Op.ALLOCATE, region=0, cost_s=22e-6),))), 1.0)
+    once = params.EPT_FAULT_S + params.GUEST_FAULT_S + 22e-6
     assert fleet.account[0, 0, 0, NOMINAL] == pytest.approx(500 * once, rel=1e-6)
     assert fleet.guest["host_fresh"][0, 0] == 500
     assert fleet.account[0, 0, 0, FRESH_FAULT] == 0.0

@@ -1,0 +1,182 @@
+"""Command lines, archives, cgroups, /proc and the policy of real guests: what needs no guest."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contract.arrays import MIB, UNKNOWN
+from contract.telemetry import Telemetry, unknown
+from tools.realguests import image, procfs
+from tools.realguests.__main__ import UNAVAILABLE, main
+from tools.realguests.archive import Entry, newc
+from tools.realguests.headroom import Headroom
+from tools.realguests.image import Image
+from tools.realguests.modes import Mode
+from tools.realguests.pressure import find_hierarchy, pressure
+from tools.realguests.problems import Unavailable
+from tools.realguests.qemu import Hardware, command, enter
+
+IMAGE = Image(Path("/k"), Path("/i"), "linux 1")
+
+
+def reading(used_mib: list[int], applied_mib: list[int]) -> Telemetry:
+    """Guests of 512 MiB that booted with a total of 480 MiB."""
+    guests = len(used_mib)
+    used, applied = (np.array([values]) * MIB for values in (used_mib, applied_mib))
+    size = np.full((1, guests), 512 * MIB)
+    return unknown(1, guests)._replace(
+        guest_id=np.arange(guests)[None],
+        present=np.ones((1, guests), np.bool_),
+        min_bytes=np.full((1, guests), 96 * MIB),
+        max_bytes=size,
+        current_bytes=size,
+        deflate_on_oom=np.ones((1, guests), np.int64),
+        stats_total_bytes=np.full((1, guests), 480 * MIB),
+        stats_available_bytes=np.where(used < 0, UNKNOWN, 480 * MIB - used),
+        applied_target_bytes=np.where(applied < 0, UNKNOWN, applied),
+    )
+
+
+@pytest.mark.parametrize(
+    ("used", "applied", "target"),
+    [
+        (60, -1, 199),  # never asked before: it has its maximum
+        (60, 199 + 15, -1),  # within the dead band
+        (60, 199 + 16, 199),
+        (360, 199, 499),
+        (400, 300, 512),  # no more than there is
+        (-1, 199, -1),  # no statistics yet
+    ],
+)
+def test_headroom_follows_what_is_used(used: int, applied: int, target: int) -> None:
+    policy = Headroom()
+    decision, _, wake_at_s = policy.decide(reading([used], [applied]), policy.reset(1, 1))
+    wanted = target * MIB if target >= 0 else UNKNOWN
+    assert decision.target_bytes.tolist() == [[wanted]]
+    assert wake_at_s.tolist() == [0.5]
+
+
+def test_modes_switch_what_they_say() -> None:
+    assert [mode.reports for mode in Mode] == [False, True, False, True]
+    assert [mode.policy() is not None for mode in Mode] == [False, False, True, True]
+    assert Mode.BALLOON.arm().model_dump(exclude_none=True) == {
+        "async_faults": "off",
+        "hinting": "none",
+        "resize": "balloon",
+    }
+
+
+def test_the_emulator_is_told_what_the_guest_has() -> None:
+    line = command(Hardware("vm", 512 * MIB, 2, reporting=True, disk=4096), IMAGE, Path("/run"))
+    text = " ".join(line)
+    assert "-accel tcg," in text
+    assert "-m 512M" in text
+    assert "-smp 2" in text
+    assert "free-page-reporting=on,deflate-on-oom=on" in text
+    assert "file=/run/vm.disk,format=raw,if=virtio" in text
+    assert ".disk" not in " ".join(command(Hardware("vm", 512 * MIB), IMAGE, Path("/run")))
+
+
+def test_an_emulator_joins_its_cgroup_before_it_begins(tmp_path: Path) -> None:
+    procs = tmp_path / "with space"
+    line = enter(["sh", "-c", "echo $PPID $$ > out"], [procs])
+    status = os.spawnvpe(
+        os.P_WAIT, "/bin/sh", ["sh", "-c", f'cd "{tmp_path}"; exec "$@"', "x", *line], os.environ
+    )
+    assert status == 0
+    assert procs.read_text().strip() in (tmp_path / "out").read_text().split()
+
+
+def test_an_archive_has_headers_and_padding_as_the_kernel_reads_them() -> None:
+    archive = newc([Entry("dir"), Entry("dir/x", b"hello", executable=True)])
+    assert len(archive) % 4 == 0
+    found = {}
+    at = 0
+    while at < len(archive):
+        numbers = [int(archive[at + 6 + 8 * n : at + 14 + 8 * n], 16) for n in range(13)]
+        assert archive[at : at + 6] == b"070701"
+        name = archive[at + 110 : at + 110 + numbers[11] - 1].decode()
+        at += -(-(110 + numbers[11]) // 4) * 4
+        found[name] = (oct(numbers[1]), archive[at : at + numbers[6]])
+        at += -(-numbers[6] // 4) * 4
+    assert found == {
+        "dir": ("0o40755", b""),
+        "dir/x": ("0o100755", b"hello"),
+        "TRAILER!!!": ("0o100644", b""),
+    }
+
+
+def test_the_memory_controller_is_found_in_either_hierarchy(tmp_path: Path) -> None:
+    old = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\nc /sys/fs/cgroup/memory cgroup rw,memory 0 0\n"
+    found = find_hierarchy(old)
+    assert (found.version, found.root, found.limit) == (
+        1,
+        Path("/sys/fs/cgroup/memory"),
+        "memory.limit_in_bytes",
+    )
+    (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
+    new = find_hierarchy(f"cgroup2 {tmp_path} cgroup2 rw 0 0\n")
+    assert (new.version, new.root, new.limit) == (2, tmp_path, "memory.max")
+    (tmp_path / "cgroup.controllers").write_text("cpu\n")
+    with pytest.raises(Unavailable, match="memory controller"):
+        find_hierarchy(f"cgroup2 {tmp_path} cgroup2 rw 0 0\n")
+
+
+def test_pressure_needs_root_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(Unavailable, match="needs root"), pressure({"all": MIB}, 0, tmp_path):
+        pass
+    with pressure({}, 0, tmp_path) as made:
+        assert made.join(None) == ()
+
+
+def test_tables_of_proc_come_in_bytes() -> None:
+    text = "Name:\tqemu\nVmRSS:\t    12 kB\npswpin 7\nThreads:\t3\nHugePages_Total:   0\n"
+    assert procfs.table(text) == {"VmRSS": 12288, "pswpin": 7, "Threads": 3, "HugePages_Total": 0}
+    assert procfs.process(os.getpid())["resident"] > MIB
+
+
+def test_missing_programs_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(Unavailable, match=r"apt-get install .* busybox-static .*qemu-system-x86"):
+        image.require()
+
+
+def test_without_an_image_the_command_says_how_to_make_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(image, "require", lambda *programs: None)
+    assert main(["run", "experiment_a"]) == UNAVAILABLE
+    assert "python -m tools.realguests prepare" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["run", "no_such"], "no_such"),
+        (["run", "talk"], "replay|async_faults|own_swap|profile"),
+        (["simulate", "experiment_a", "--mode", "magic"], "--mode magic: expected some of nothing"),
+        (["compare", "/nowhere/a.json", "/nowhere/b.json"], "/nowhere/a.json: No such file"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(
+    given: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(image, "require", lambda *programs: None)
+    monkeypatch.setattr(image, "find", lambda *folder: IMAGE)
+    assert main(given) == 2
+    assert capsys.readouterr().err.strip()
+
+
+def test_a_program_with_a_loader_is_told_from_one_without() -> None:
+    def elf(kind: int) -> bytes:
+        header = bytearray(64)
+        header[32:40] = (64).to_bytes(8, "little")
+        header[54:56], header[56:58] = (56).to_bytes(2, "little"), (1).to_bytes(2, "little")
+        return bytes(header) + kind.to_bytes(4, "little") + bytes(52)
+
+    assert image._dynamic(elf(image.PT_INTERP))
+    assert not image._dynamic(elf(1))

@@ -1,0 +1,178 @@
+"""Real beside simulated: one row a measure, for each mode that both have."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from statistics import fmean
+from typing import NamedTuple
+
+from tools.realguests.problems import Problem
+from tools.realguests.record import Record
+
+MIB = 1 << 20
+LITTLE = 32.0  # [MiB] swap traffic below it is noise: any two such figures agree
+
+
+class Measure(NamedTuple):
+    """One figure of a run."""
+
+    name: str
+    unit: str
+    of: Callable[[Record], float]
+    digits: int = 0
+
+
+class Row(NamedTuple):
+    """One measure of one mode: means over the runs of each side; NaN: not seen."""
+
+    mode: str
+    measure: Measure
+    real: float
+    simulated: float
+
+    @property
+    def ratio(self) -> float:
+        """Simulated over real, NaN where that says nothing."""
+        return self.simulated / self.real if self.real > 0 else math.nan
+
+
+class NotComparable(Problem):
+    """Two files that have no run of the same scenario and mode."""
+
+
+def swap_in_mib(record: Record) -> float:
+    """[MiB] read back from swap between the marks."""
+    first, last = record.span()
+    return (last.host_swap_in_bytes - first.host_swap_in_bytes) / MIB
+
+
+def swap_out_mib(record: Record) -> float:
+    """[MiB] written to swap between the marks."""
+    first, last = record.span()
+    return (last.host_swap_out_bytes - first.host_swap_out_bytes) / MIB
+
+
+def allocation_s(record: Record) -> float:
+    """[s] Mean time of an allocation."""
+    return _mean([one.seconds for one in record.done("allocate")])
+
+
+def touches_per_s(record: Record) -> float:
+    """[M/s] Mean rate of touching."""
+    done = [one for one in record.done("touch") if one.seconds > 0]
+    return _mean([one.accesses / one.seconds / 1e6 for one in done])
+
+
+def reads_mib_per_s(record: Record) -> float:
+    """[MiB/s] Mean rate of reading files."""
+    done = [one for one in record.done("read") if one.seconds > 0]
+    return _mean([one.accesses * 4096 / MIB / one.seconds for one in done])
+
+
+def resident_mib(record: Record) -> float:
+    """[MiB] Mean over time of all guests' resident memory."""
+    first, last = record.span()
+    sums: dict[float, int] = {}
+    for sample in record.samples:
+        if first.time_s <= sample.time_s <= last.time_s:
+            sums[sample.time_s] = sums.get(sample.time_s, 0) + sample.resident_bytes
+    return _mean([total / MIB for total in sums.values()])
+
+
+MEASURES = (
+    Measure("swapped in", "MiB", swap_in_mib),
+    Measure("swapped out", "MiB", swap_out_mib),
+    Measure("resident, all guests", "MiB", resident_mib),
+    Measure("time to allocate", "s", allocation_s, 2),
+    Measure("work", "M touches/s", touches_per_s, 2),
+    Measure("reading", "MiB/s", reads_mib_per_s),
+)
+
+
+def rows(real: Sequence[Record], simulated: Sequence[Record]) -> list[Row]:
+    """All measures of all modes that both sides have; several runs of a mode become their mean.
+
+    Raises:
+        NotComparable: they share none.
+    """
+    found = list(_rows(real, simulated))
+    if not found:
+        raise NotComparable(
+            f"no run in common: {_names(real)} on the one side, {_names(simulated)} on the other"
+        )
+    return found
+
+
+def _rows(real: Sequence[Record], simulated: Sequence[Record]) -> Iterator[Row]:
+    for key in dict.fromkeys(map(_key, real)):
+        ours = [one for one in real if _key(one) == key]
+        theirs = [one for one in simulated if _key(one) == key]
+        if not theirs:
+            continue
+        for measure in MEASURES:
+            means = [_mean([measure.of(one) for one in side]) for side in (ours, theirs)]
+            if not all(map(math.isnan, means)):
+                yield Row(ours[0].mode, measure, *means)
+
+
+def _key(record: Record) -> tuple[str, str]:
+    return record.scenario, record.mode
+
+
+def _names(records: Sequence[Record]) -> str:
+    return ", ".join(sorted({f"{one.scenario} {one.mode}" for one in records})) or "nothing"
+
+
+def orders_that_differ(found: Sequence[Row]) -> list[str]:
+    """Pairs of modes that a measure ranks one way for real and the other way simulated.
+
+    Swap traffic of less than LITTLE counts as none, and figures within 10 % as equal.
+    """
+    problems = []
+    for measure in MEASURES:
+        mine = [row for row in found if row.measure is measure]
+        for number, row in enumerate(mine):
+            for other in mine[number + 1 :]:
+                real = _sign(row.real, other.real, measure)
+                simulated = _sign(row.simulated, other.simulated, measure)
+                if real * simulated < 0:
+                    problems.append(f"{measure.name}: {row.mode} against {other.mode}")
+    return problems
+
+
+def _sign(one: float, other: float, measure: Measure) -> int:
+    if measure.of in (swap_in_mib, swap_out_mib):
+        one, other = (max(value, LITTLE) for value in (one, other))
+    if math.isnan(one) or math.isnan(other) or abs(one - other) <= 0.1 * max(one, other):
+        return 0
+    return 1 if one > other else -1
+
+
+def beyond(found: Sequence[Row], factor: float = 2.0) -> list[str]:
+    """Swap traffic that differs by more than a factor, what is below LITTLE counted as LITTLE."""
+    problems = []
+    for row in found:
+        if row.measure.of in (swap_in_mib, swap_out_mib):
+            ratio = max(row.simulated, LITTLE) / max(row.real, LITTLE)
+            if not 1 / factor <= ratio <= factor:
+                problems.append(f"{row.measure.name}, {row.mode}: {ratio:.2g} times the real one")
+    return problems
+
+
+def text(found: Sequence[Row]) -> str:
+    """The rows as a Markdown table."""
+    lines = ["| mode | measure | real | simulated | ratio |", "|---|---|---|---|---|"]
+    for row in found:
+        real, simulated = (_number(value, row.measure.digits) for value in row[2:4])
+        ratio = "–" if math.isnan(row.ratio) else f"{row.ratio:.2f}"
+        name = f"{row.measure.name}, {row.measure.unit}"
+        lines.append(f"| {row.mode} | {name} | {real} | {simulated} | {ratio} |")
+    return "\n".join(lines)
+
+
+def _number(value: float, digits: int) -> str:
+    return "–" if math.isnan(value) else f"{value:,.{digits}f}"
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return fmean(known) if known else math.nan

@@ -10,7 +10,7 @@ from memsim.resize import reached, set_target
 from memsim.state import NOBODY
 
 START_GUEST, STOP_GUEST, CGROUP_MAX, CORES, TARGET, WAIT_TARGET, WAIT_EVENT, MARK = range(8)
-LOOK_S = 0.1  # how often a waiting entry looks again
+LOOK_S = 1e-3  # how often a waiting entry looks again
 
 
 @kernel

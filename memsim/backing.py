@@ -23,6 +23,11 @@ from memsim.waits import begin_io_wait
 DONE, BURN, STOPPED, KILL_GUEST = range(4)
 _OFF, _HALT, _USER, _ANY = range(4)
 
+# When a kernel task is to look again, if that is no time.
+NEVER = -1.0
+WAITS = -2.0  # it touched a page that the host has to read first; its vCPU was dealt with
+NO_FRAME = -3.0  # it touched a page, and the host is out of memory
+
 
 @kernel
 def wait_for_frame(m: Machine, e: int, k: int, how: int, cls: int, s: float, t: float) -> None:
@@ -110,3 +115,11 @@ def back_page(
     cls = HOST_RECLAIM if need == NEED_LOCK else HOST_SWAP
     wait_for_frame(m, e, k, BLOCKS_VCPU, cls, RETRY_S, t)
     return STOPPED, 0.0, cls
+
+
+@kernel
+def touched(what: int, cost: float, cls: int) -> tuple[float, float, int]:
+    """Say as `kernel_tasks.kernel_step` does what came of touching a page, unless it is done."""
+    if what == STOPPED:
+        return 0.0, WAITS, cls
+    return cost, NO_FRAME if what == KILL_GUEST else 0.0, cls

@@ -2,15 +2,18 @@
 
 Both need blocks without a page in use, and keep huge pages of the host whole.  The balloon takes
 whatever block is free, 256 to a message.  virtio-mem goes through memory from its end, a block at a
-time, and memory that it took is gone from the guest's total; with nothing to be had it tries again
-after 50 s, and then more rarely (drivers/virtio/virtio_mem.c).  A single page that nothing moves,
-of the kernel or under I/O, keeps its block.
+time, and moves what is in use out of it; memory that it took is gone from the guest's total.  With
+nothing to be had it tries again after 50 s, and then more rarely (drivers/virtio/virtio_mem.c).  A
+single page that nothing can move, of the kernel or long under I/O, keeps its block.
 """
 
 import numpy as np
 
+from memsim.account import BALLOON as BY_BALLOON
+from memsim.backing import BURN, DONE, NEVER, touched
 from memsim.blocks import block_push, block_remove
-from memsim.free_memory import kswapd_of
+from memsim.compaction import BUSY, NO_ROOM, UNMOVABLE, has_unmovable, migrate_page
+from memsim.free_memory import isolate, kswapd_of, let_go, next_page
 from memsim.hinting import on_free, on_take
 from memsim.host import drop_page
 from memsim.jit import kernel
@@ -19,11 +22,14 @@ from memsim.params import (
     BALLOON_BATCH,
     BALLOON_HUGE_DEFLATE_S,
     BALLOON_HUGE_INFLATE_S,
+    COMPACT_BATCH,
+    CONGESTION_S,
     HUGE_PAGES,
     OUT_OF_PUFF_S,
     VIRTIO_MEM_PLUG_S,
     VIRTIO_MEM_RETRY_MOST_S,
     VIRTIO_MEM_RETRY_S,
+    VIRTIO_MEM_TRIES,
     VIRTIO_MEM_UNPLUG_S,
 )
 from memsim.reporting import dontneed_s
@@ -31,6 +37,7 @@ from memsim.shrink import shrink
 from memsim.state import BALLOON, CACHED, FREE, NOBODY, RESIDENT
 
 BALLOON_HUGE, VIRTIO_MEM = 4, 5  # memsim.spec.Resize
+SOON_S = 1e-7  # [s] so that time passes
 
 
 @kernel
@@ -120,28 +127,90 @@ def _inflate(m: Machine, g: int, want: int) -> float:
 
 
 @kernel
-def _next_free_block(m: Machine, g: int) -> int:
-    # virtio-mem: the next whole block below the last one tried that has nobody's page in it.
+def _next_block(m: Machine, g: int) -> int:
+    # virtio-mem: the next whole block, from the end of memory, that it does not have yet.
     gs = m.guest[g]
     while gs.resize_hand > 0:
         gs.resize_hand -= 1
         b = gs.block0 + gs.resize_hand
         bl = m.block[b]
-        if bl.pages == m.host[0].block_pages and bl.free == bl.pages:
+        gone = bl.free == 0 and m.page[bl.first].gstate == BALLOON
+        if bl.pages == m.host[0].block_pages and not gone:
             return int(b)
     return NOBODY
 
 
 @kernel
-def _unplug(m: Machine, g: int) -> float:
-    # One block, from the end of memory; 0 if there is none.
-    if not _can_spare(m, g):
-        return 0.0
-    b = _next_free_block(m, g)
+def _vacate(m: Machine, e: int, k: int, b: int, t: float) -> tuple[int, float, int]:
+    # Go on moving what is in the block to wherever the allocator has a page (alloc_contig_range):
+    # DONE, it is free; BUSY, what is left is under I/O; UNMOVABLE; else as `migrate_page`.
+    g = m.task[k].guest
+    hs = m.host[0]
+    bl = m.block[b]
+    cost = 0.0
+    if m.guest[g].source_block != b:
+        cost += bl.pages * hs.c_cscan
+        if has_unmovable(m, b):
+            return UNMOVABLE, cost, BY_BALLOON
+        isolate(m, g, b)
+    moved = 0
+    for p in range(bl.first, bl.first + bl.pages):
+        if m.page[p].gstate == FREE:
+            continue
+        q = next_page(m, g)
+        if q == NOBODY:
+            return NO_ROOM, cost, BY_BALLOON
+        what, more, cls = migrate_page(m, e, k, p, q, t)
+        cost += more
+        if what == BUSY:
+            continue
+        if what != DONE:
+            return what, cost, cls
+        moved += 1
+        if bl.free == bl.pages:
+            return DONE, cost, BY_BALLOON
+        if moved >= COMPACT_BATCH / hs.sub:
+            break
+    return BURN if moved > 0 else BUSY, cost, BY_BALLOON
+
+
+@kernel
+def _drop_trial(m: Machine, g: int) -> None:
+    # Leave the block that is being emptied as it is.
+    gs = m.guest[g]
+    if gs.resize_block != NOBODY and gs.source_block == gs.resize_block:
+        let_go(m, g)
+    gs.resize_block = NOBODY
+
+
+@kernel
+def _unplug(m: Machine, e: int, k: int, t: float) -> tuple[float, float, int]:
+    # Go on with the block under trial, or take up the next; (0, 0) if there is none.
+    g = m.task[k].guest
+    gs = m.guest[g]
+    if gs.resize_block == NOBODY:
+        gs.resize_block = _next_block(m, g)
+        gs.resize_tries = 0
+    b = gs.resize_block
     if b == NOBODY:
-        return 0.0
-    m.guest[g].resize_retry_s = VIRTIO_MEM_RETRY_S
-    return _take_block(m, g, b) + _per_block(m, VIRTIO_MEM_UNPLUG_S)
+        return 0.0, 0.0, BY_BALLOON
+    bl = m.block[b]
+    cost, cls = 0.0, BY_BALLOON
+    if bl.free < bl.pages:
+        what, cost, cls = _vacate(m, e, k, b, t)
+        if what == BUSY and gs.resize_tries < VIRTIO_MEM_TRIES:
+            gs.resize_tries += 1
+            return max(cost, SOON_S), t + CONGESTION_S, cls
+        if what == UNMOVABLE or what == NO_ROOM or what == BUSY:
+            gs.resize_failures += 1
+            _drop_trial(m, g)
+            return max(cost, SOON_S), 0.0, cls
+        if what != DONE:
+            return touched(what, cost, cls)
+    gs.resize_block = NOBODY
+    gs.resize_retry_s = VIRTIO_MEM_RETRY_S
+    gs.hypercalls += 1
+    return cost + _take_block(m, g, b) + _per_block(m, VIRTIO_MEM_UNPLUG_S), 0.0, cls
 
 
 @kernel
@@ -164,45 +233,69 @@ def _give_back(m: Machine, g: int, pages: int) -> float:
 
 
 @kernel
-def _fail(m: Machine, k: int, t: float) -> tuple[float, float]:
-    # No block is to be had.  The allocation of the balloon tries reclaim once (__GFP_NORETRY);
-    # virtio-mem reclaims while memory is short, then says that it is busy.
-    g = m.task[k].guest
-    gs = m.guest[g]
-    gs.resize_failures += 1
-    if gs.resize == BALLOON_HUGE or not _can_spare(m, g):
-        cost, freed, _ = shrink(m, k, t)
-        gs.resize_s += cost
-        if gs.resize == BALLOON_HUGE:
-            return cost, t + OUT_OF_PUFF_S
-        if freed > 0 or m.task[k].fails > 0:
-            return cost, 0.0
-    gs.resize_hand = gs.blocks
-    again = t + gs.resize_retry_s
-    gs.resize_retry_s = min(2.0 * gs.resize_retry_s, VIRTIO_MEM_RETRY_MOST_S)
-    return 0.0, again
+def _reclaim(m: Machine, k: int, t: float) -> tuple[float, bool]:
+    # One batch; (CPU seconds, whether more may come of it).
+    cost, freed, _ = shrink(m, k, t)
+    return cost, freed > 0 or m.task[k].fails > 0
 
 
 @kernel
-def resize_blocks(m: Machine, k: int, t: float) -> tuple[float, float]:
-    """Do the next batch of resizing by blocks, in the guest's balloon task k.
+def _try_later(m: Machine, g: int, t: float) -> float:
+    gs = m.guest[g]
+    gs.resize_failures += 1
+    gs.resize_hand = gs.blocks
+    again = t + gs.resize_retry_s
+    gs.resize_retry_s = min(2.0 * gs.resize_retry_s, VIRTIO_MEM_RETRY_MOST_S)
+    return float(again)
+
+
+@kernel
+def _shrink_balloon(m: Machine, k: int, change: int, t: float) -> tuple[float, float]:
+    g = m.task[k].guest
+    cost = _inflate(m, g, change)
+    if cost > 0.0:
+        m.guest[g].hypercalls += 1
+        return cost, 0.0
+    # Its allocation tries reclaim once (__GFP_NORETRY), and fails.
+    m.guest[g].resize_failures += 1
+    cost, _ = _reclaim(m, k, t)
+    return cost, t + OUT_OF_PUFF_S
+
+
+@kernel
+def _shrink_virtio_mem(m: Machine, e: int, k: int, t: float) -> tuple[float, float, int]:
+    g = m.task[k].guest
+    if not _can_spare(m, g):
+        cost, more = _reclaim(m, k, t)
+        if more:
+            return cost, 0.0, BY_BALLOON
+        _drop_trial(m, g)
+        return 0.0, _try_later(m, g, t), BY_BALLOON
+    cost, again, cls = _unplug(m, e, k, t)
+    if cost <= 0.0 and again == 0.0:
+        return 0.0, _try_later(m, g, t), BY_BALLOON
+    return cost, again, cls
+
+
+@kernel
+def resize_blocks(m: Machine, e: int, k: int, t: float) -> tuple[float, float, int]:
+    """Do the next batch of resizing by blocks, in the guest's balloon task k on vCPU e.
 
     Returns:
-        (CPU seconds, when to look again), as `memsim.resize.resize_step`.
+        (CPU seconds, when to look again, account class), as `kernel_tasks.kernel_step`.
     """
     g = m.task[k].guest
     gs = m.guest[g]
     change = missing(m, g)
-    if change == 0:
-        return 0.0, -1.0
+    cost, again, cls = 0.0, NEVER, BY_BALLOON
+    if change <= 0:
+        _drop_trial(m, g)
     if change < 0:
-        cost = _give_back(m, g, -change)
-    elif gs.resize == BALLOON_HUGE:
-        cost = _inflate(m, g, change)
-    else:
-        cost = _unplug(m, g)
-    if cost <= 0.0:
-        return _fail(m, k, t)
-    gs.hypercalls += 1
+        cost, again = _give_back(m, g, -change), 0.0
+        gs.hypercalls += 1
+    elif change > 0 and gs.resize == BALLOON_HUGE:
+        cost, again = _shrink_balloon(m, k, change, t)
+    elif change > 0:
+        cost, again, cls = _shrink_virtio_mem(m, e, k, t)
     gs.resize_s += cost
-    return cost, 0.0
+    return cost, again, cls

@@ -222,6 +222,7 @@ class _Builder:
             "block_head": NOBODY,
             "block_tail": NOBODY,
             "gone_head": NOBODY,
+            "resize_block": NOBODY,
             "source_block": NOBODY,
             "report_pages": max(1, round(2**guest.reporting.order / sub)),
             "report_every_s": guest.reporting.every_s,

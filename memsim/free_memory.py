@@ -75,6 +75,15 @@ def give_page(m: Machine, p: int) -> None:
 
 
 @kernel
+def next_page(m: Machine, g: int) -> int:
+    """Return the page that the allocator would give next, or NOBODY."""
+    p = m.lists[guest_row(g, ORDER_0)].head
+    if p == NOBODY and m.guest[g].block_head != NOBODY:
+        return int(m.block[m.guest[g].block_head].first)
+    return int(p)
+
+
+@kernel
 def pop_page(m: Machine, g: int) -> int:
     """Take a free page: the most recently freed of order 0, else break a free block."""
     gs = m.guest[g]

@@ -1,7 +1,7 @@
 """What the guest kernel's own tasks do: kswapd, the balloon driver, the statistics queue."""
 
 from memsim.account import BALLOON, KSWAPD
-from memsim.backing import KILL_GUEST, STOPPED, host_frame
+from memsim.backing import NEVER, host_frame, touched
 from memsim.block_resize import BALLOON_HUGE
 from memsim.guest import available
 from memsim.jit import kernel
@@ -13,11 +13,6 @@ from memsim.resize import is_soft, resize_step, taken
 from memsim.shrink import shrink
 from memsim.state import BALLOONER, REPORTER
 from memsim.state import KSWAPD as KSWAPD_TASK
-
-# When a kernel task is to look again, if that is no time.
-NEVER = -1.0
-WAITS = -2.0  # it touched a page that the host has to read first; its vCPU was dealt with
-NO_FRAME = -3.0  # it touched a page, and the host is out of memory
 
 
 @kernel
@@ -70,14 +65,6 @@ def polled(m: Machine, g: int, t: float) -> None:
 
 
 @kernel
-def touched(what: int, cost: float, cls: int) -> tuple[float, float, int]:
-    """Say in terms of `kernel_step` what came of touching a page, unless it is done."""
-    if what == STOPPED:
-        return 0.0, WAITS, cls
-    return cost, NO_FRAME if what == KILL_GUEST else 0.0, cls
-
-
-@kernel
 def kernel_step(m: Machine, e: int, k: int, t: float) -> tuple[float, float, int]:
     """Let a kernel task, on vCPU e, do its next piece of work at time t.
 
@@ -94,8 +81,7 @@ def kernel_step(m: Machine, e: int, k: int, t: float) -> tuple[float, float, int
         cost, again = _kswapd(m, k, t)
         return cost, again, KSWAPD
     if tk.kind == BALLOONER:
-        cost, again = resize_step(m, g, t)
-        return cost, again, BALLOON
+        return resize_step(m, e, k, t)
     if tk.kind == REPORTER:
         cost, again = periodic(m, g, t)
         return cost, again, BALLOON

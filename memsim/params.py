@@ -40,6 +40,7 @@ BALLOON_BATCH = 256  # [small pages] PFNs per virtqueue message
 REPORT_PASSES = 16  # a pass of free page reporting takes at least this part of a list
 HUGE_PAGES = 512  # [small pages] in 2 MiB
 VIRTIO_MEM_RETRY_S = 50.0  # until virtio-mem tries again after a failure, twice as long each time
+VIRTIO_MEM_TRIES = 5  # to empty a block while what is in it is under I/O
 VIRTIO_MEM_RETRY_MOST_S = 300.0  # ... but at most
 COMPACT_BATCH = 32  # [small pages] COMPACT_CLUSTER_MAX
 OUT_OF_PUFF_S = 0.2  # balloon sleeps after a failed allocation

@@ -83,6 +83,7 @@ def _empty_memory(m: Machine, g: int) -> None:
         m.gslot[s] = NOBODY
     stirred(m, g)
     gs.block_head = gs.block_tail = gs.gone_head = NOBODY
+    gs.resize_block = NOBODY
     gs.source_block = NOBODY
     gs.target_block = gs.blocks - 1
     gs.free_blocks = 0

@@ -10,6 +10,8 @@ from math import ceil
 
 import numpy as np
 
+from memsim.account import BALLOON as BY_BALLOON
+from memsim.backing import NEVER
 from memsim.block_resize import (
     BALLOON_HUGE,
     VIRTIO_MEM,
@@ -203,27 +205,14 @@ def deflate_on_oom(m: Machine, g: int) -> float:
 
 
 @kernel
-def resize_step(m: Machine, g: int, t: float) -> tuple[float, float]:
-    """Take a new target up when its delay is over, or do the next batch of the balloon's work.
-
-    Returns:
-        (CPU seconds, time to look again): the second is 0 for at once, negative for never.
-    """
+def _move_balloon(m: Machine, k: int, t: float) -> tuple[float, float]:
+    # One message of the balloon, in or out; (CPU seconds, when to look again).
     hs = m.host[0]
+    g = m.task[k].guest
     gs = m.guest[g]
-    if gs.stuck or gs.target_pages == NOBODY:
-        return 0.0, -1.0
-    if t < gs.resize_at:
-        return 0.0, gs.resize_at
-    if gs.goal_pages != gs.target_pages:
-        _act(m, g, t)
-    if by_blocks(m, g):
-        return resize_blocks(m, ballooner(m, g), t)
-    if gs.resize != BALLOONS:
-        return 0.0, -1.0
     change = gs.pages - gs.goal_pages - gs.balloon_pages
     if change == 0:
-        return 0.0, -1.0
+        return 0.0, NEVER
     n = min(abs(change), batch_pages(m))
     if change < 0:
         n = deflate(m, g, n)
@@ -237,7 +226,29 @@ def resize_step(m: Machine, g: int, t: float) -> tuple[float, float]:
         gs.hypercalls += 1
         gs.resize_s += cost
         return cost, 0.0
-    k = ballooner(m, g)
     cost, freed, _ = shrink(m, k, t)
     gs.resize_s += cost
     return cost, 0.0 if freed > 0 or m.task[k].fails > 0 else t + OUT_OF_PUFF_S
+
+
+@kernel
+def resize_step(m: Machine, e: int, k: int, t: float) -> tuple[float, float, int]:
+    """Take a new target up when its delay is over, or do the next batch of work for it.
+
+    Returns:
+        As `kernel_tasks.kernel_step`, for the balloon task k on vCPU e.
+    """
+    g = m.task[k].guest
+    gs = m.guest[g]
+    if gs.stuck or gs.target_pages == NOBODY:
+        return 0.0, NEVER, BY_BALLOON
+    if t < gs.resize_at:
+        return 0.0, gs.resize_at, BY_BALLOON
+    if gs.goal_pages != gs.target_pages:
+        _act(m, g, t)
+    if by_blocks(m, g):
+        return resize_blocks(m, e, k, t)
+    if gs.resize != BALLOONS:
+        return 0.0, NEVER, BY_BALLOON
+    cost, again = _move_balloon(m, k, t)
+    return cost, again, BY_BALLOON

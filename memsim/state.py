@@ -290,6 +290,8 @@ guest_dtype = np.dtype(
         ("block_tail", "i4"),
         ("gone_head", "i4"),  # blocks that resizing took, the last one first
         ("resize_hand", "i4"),  # virtio-mem: blocks below this one are still to be tried
+        ("resize_block", "i4"),  # ... the one that is being emptied
+        ("resize_tries", "i4"),
         ("resize_retry_s", "f8"),  # ... until it tries again
         ("resize_failures", "i8"),  # of resizing by blocks: how often no block was to be had
         ("source_block", "i4"),  # isolated: what is free in it is not given out

@@ -8,7 +8,7 @@ timeline; a guest's power switch.  After each, free cores are given to who waits
 from memsim import script
 from memsim.access import access
 from memsim.account import GUEST_RECLAIM, HOST_RECLAIM, KSWAPD, NOMINAL
-from memsim.backing import BURN, KILL_GUEST, STOPPED
+from memsim.backing import BURN, KILL_GUEST, NO_FRAME, STOPPED, WAITS
 from memsim.cpu import (
     begin_run,
     charge_stop,
@@ -30,7 +30,7 @@ from memsim.emulator import finish, go_on, in_vain, retry_frames, share_done
 from memsim.events import pop, schedule, tick_entity
 from memsim.frames import group_of, over_limit
 from memsim.jit import kernel
-from memsim.kernel_tasks import NO_FRAME, WAITS, kernel_step
+from memsim.kernel_tasks import kernel_step
 from memsim.machine import Machine
 from memsim.params import PSI_PERIOD_S, SCAN_ROUNDS, SLICE_S
 from memsim.power import boot, booted, kill_guest, largest_guest, stop_guest

@@ -71,9 +71,7 @@ EXPERIMENT = Experiment(
     quantities=tuple(
         _quantity(how, what, number)
         for how in PUBLISHED
-        for number, what in enumerate(
-            ("reclaim touched", "reclaim untouched", "return", "install")
-        )
+        for number, what in enumerate(("reclaim touched", "reclaim untouched", "return", "install"))
     ),
     cost_s=20.0,
     quick=(),

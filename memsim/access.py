@@ -57,6 +57,7 @@ from memsim.state import (
     INACTIVE_ANON,
     INACTIVE_FILE,
     NOBODY,
+    OF_TASK,
     R_FREE,
     SWAPPED_BASE,
 )
@@ -73,7 +74,7 @@ def _wait_for_disk(m: Machine, e: int, k: int, r: int, t: float) -> None:
     stop_vcpu(m, e, k, FREE_VCPU, 0, t)
     begin_io_wait(m, k, r, t)
     if m.request[r].cls != NOMINAL:
-        start_stall(m, k, 2, t)
+        start_stall(m, k, OF_TASK, t)
 
 
 @kernel

@@ -5,6 +5,7 @@ kernel's own where they move pages.
 """
 
 from memsim.account import GUEST_RECLAIM, HOST_RECLAIM, HOST_SWAP
+from memsim.cgroups import charge
 from memsim.cpu import sleep_until, start_stall, stop_vcpu
 from memsim.events import schedule
 from memsim.frames import group_of, over_limit
@@ -13,10 +14,19 @@ from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.params import ASYNC_PER_VCPU, CONGESTION_S, HALT_TICK_S, RETRY_S, SCAN_ROUNDS
 from memsim.reclaim import IDLE as NO_BATCH
-from memsim.reclaim import judge
+from memsim.reclaim import LOW_ROUND, judge
 from memsim.reclaim import step as reclaim_step
 from memsim.restart import stop_running
-from memsim.state import BLOCKS_VCPU, FREE_VCPU, HALTS_VCPU, NOBODY, ON_FRAME
+from memsim.state import (
+    BLOCKS_VCPU,
+    FREE_VCPU,
+    HALTS_VCPU,
+    NOBODY,
+    OF_TASK,
+    OF_VCPU,
+    OF_WORKER,
+    ON_FRAME,
+)
 from memsim.waits import begin_io_wait
 
 # What became of it.
@@ -39,7 +49,10 @@ def wait_for_frame(m: Machine, e: int, k: int, how: int, cls: int, s: float, t: 
     tk.state = ON_FRAME
     tk.wait_cls = cls
     m.host[0].frame_waiters += 1
-    start_stall(m, k, 2 if cls == GUEST_RECLAIM else (1 if cls == HOST_RECLAIM else 0), t)
+    if cls == GUEST_RECLAIM:
+        start_stall(m, k, OF_TASK, t)
+    elif cls == HOST_RECLAIM:
+        start_stall(m, k, OF_VCPU, t)
 
 
 @kernel
@@ -58,7 +71,7 @@ def _wait_for_read(m: Machine, e: int, k: int, p: int, kernel_mode: bool, t: flo
     stop_running(m, k, t)
     stop_vcpu(m, e, k, how, HOST_SWAP, t)
     begin_io_wait(m, k, m.page[p].hprev, t)
-    start_stall(m, k, 1, t)
+    start_stall(m, k, OF_VCPU if how == BLOCKS_VCPU else OF_WORKER, t)
     if how == HALTS_VCPU:
         schedule(m, e, t + HALT_TICK_S, tk.guest)
 
@@ -80,6 +93,8 @@ def host_frame(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
             if cpu.rounds > SCAN_ROUNDS:
                 cpu.rounds = 0
                 return KILL_GUEST, 0.0, HOST_RECLAIM
+            if cpu.skipped and cpu.rounds <= LOW_ROUND:  # what is protected comes next
+                return BURN, hs.c_scan, HOST_RECLAIM
             wait_for_frame(m, e, k, BLOCKS_VCPU, HOST_RECLAIM, CONGESTION_S, t)
             return STOPPED, 0.0, HOST_RECLAIM
     if cpu.stage == NO_BATCH:
@@ -103,7 +118,10 @@ def back_page(
     """
     if m.cpu[e].stage != NO_BATCH:
         return host_frame(m, e, k, t)
+    row = group_of(m, m.task[k].guest)
+    charged = m.group[row].charged
     need, cost, cls = fault(m, p, scattered, t)
+    charge(m, e, row, m.group[row].charged - charged)
     if need == NOW:
         return DONE, cost, cls
     if need == NEED_FRAME:

@@ -10,6 +10,8 @@ from memsim import params, rng, state
 from memsim.account import N_CLASSES
 from memsim.machine import Machine
 from memsim.spec import (
+    Act,
+    Cgroup,
     DeviceKind,
     GuestSpec,
     HostSpec,
@@ -56,6 +58,12 @@ def _check(spec: HostSpec) -> None:
     need(len(spec.guests) <= state.GUESTS, f"guests: more than {state.GUESTS}")
     ids = [guest.guest_id for guest in spec.guests]
     need(len(ids) == len(set(ids)), "guests: two have the same guest_id")
+    if spec.global_lru:  # cgroup v1: neither protection nor throttling
+        groups: tuple[Cgroup | GuestSpec, ...] = (*spec.cgroups, *spec.guests)
+        plain = all(group.low_pages <= 0 and group.high_pages == NOBODY for group in groups)
+        plain &= spec.slice_low_pages == NOBODY
+        plain &= all(e.act not in (Act.CGROUP_LOW, Act.CGROUP_HIGH) for e in spec.timeline)
+        need(plain, "global_lru: memory.low and memory.high need lists of each cgroup's own")
     for i, guest in enumerate(spec.guests):
         _check_guest(spec, guest, f"guests[{i}]")
 
@@ -78,6 +86,8 @@ def _check_guest(spec: HostSpec, guest: GuestSpec, at: str) -> None:
     need(report.every_s > 0, f"reporting.every_s: {report.every_s}, more than 0 expected")
     need(report.batch >= 1, f"reporting.batch: {report.batch}, at least 1 expected")
     need(NOBODY <= guest.cgroup < len(spec.cgroups), f"cgroup: {guest.cgroup}")
+    own = guest.cgroup == NOBODY or (guest.low_pages <= 0 and guest.high_pages == NOBODY)
+    need(own, f"cgroup: {guest.cgroup}: low_pages and high_pages are those of a group of its own")
     for j, task in enumerate(guest.tasks):
         for i, phase in enumerate(task.phases):
             _check_phase(guest, task, phase, f"{at}.tasks[{j}].phases[{i}]")
@@ -452,6 +462,7 @@ class _Builder:
             "min_pages": low,
             "low_pages": mid,
             "high_pages": high,
+            "slice_low": spec.slice_low_pages,
             "cores": spec.cores,
             "cores_most": spec.cores,
             "free_pages": spec.ram_pages - spec.reserved_pages,
@@ -460,11 +471,19 @@ class _Builder:
 
     def groups(self) -> list[dict[str, Any]]:
         """Return the rows of all cgroups, row 0 standing for the global list."""
-        limits = [group.max_pages for group in self.spec.cgroups]
-        limits += [NOBODY] * len(self.guests)
-        own = [limit != NOBODY or not self.spec.global_lru for limit in limits]
-        rows = [{"max": NOBODY, "own": 1}]
-        return rows + [{"max": m, "own": o} for m, o in zip(limits, own, strict=True)]
+        own = [
+            Cgroup(high_pages=guest.high_pages, low_pages=guest.low_pages)
+            for guest in self.spec.guests
+        ]
+        return [
+            {
+                "max": group.max_pages,
+                "high": group.high_pages,
+                "low": group.low_pages,
+                "own": group.max_pages != NOBODY or not self.spec.global_lru or i == 0,
+            }
+            for i, group in enumerate([Cgroup(), *self.spec.cgroups, *own])
+        ]
 
 
 def _rows(kind: np.dtype, rows: Sequence[dict[str, Any]], least: int = 1) -> np.ndarray:

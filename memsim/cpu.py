@@ -12,7 +12,7 @@ from memsim.events import cancel, schedule, task_entity
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.params import WAKE_CREDIT_S
-from memsim.pressure import guest_stall, host_stall
+from memsim.pressure import group_stall, guest_stall, host_stall
 from memsim.state import (
     BLOCKS_VCPU,
     CPU_BLOCKED,
@@ -22,7 +22,12 @@ from memsim.state import (
     CPU_RUNNING,
     FREE_VCPU,
     KERNEL_TASKS,
+    NO_STALL,
     NOBODY,
+    OF_TASK,
+    OF_VCPU,
+    OF_WORKER,
+    RECLAIMER,
     RUNNABLE,
     RUNNING,
     TIMER,
@@ -59,11 +64,21 @@ def _raise_guest_floor(m: Machine, g: int, t: float) -> None:
 
 
 @kernel
+def kswapd_stalls(m: Machine, e: int, stalls: int, t: float) -> None:
+    """Count kswapd as stalled on memory, which it is for as long as it is awake (balance_pgdat)."""
+    cpu = m.cpu[e]
+    if cpu.thread == RECLAIMER and cpu.group == NOBODY and cpu.stalls != stalls:
+        host_stall(m, stalls - cpu.stalls, t)
+        cpu.stalls = stalls
+
+
+@kernel
 def queue_cpu(m: Machine, e: int, t: float) -> None:
     """Let a vCPU or host thread wait for a core."""
     hs = m.host[0]
     cpu = m.cpu[e]
     integrate_host(m, t)
+    kswapd_stalls(m, e, 1, t)
     if t - cpu.ran_s > WAKE_CREDIT_S:  # nobody falls back by more in less time
         _raise_host_floor(m, t)
     set_cpu(m, e, CPU_QUEUED, 0, t)
@@ -147,25 +162,28 @@ def make_runnable(m: Machine, k: int, t: float) -> None:
 
 
 @kernel
+def _stall(m: Machine, k: int, change: int, t: float) -> None:
+    tk = m.task[k]
+    if tk.stalls == OF_VCPU:
+        group_stall(m, tk.guest, change, t)
+    elif tk.stalls == OF_TASK:
+        guest_stall(m, tk.guest, change, t)
+    elif tk.stalls == OF_WORKER:
+        host_stall(m, change, t)
+
+
+@kernel
 def stop_stall(m: Machine, k: int, t: float) -> None:
     """End a task's share in memory pressure, if it has one."""
-    tk = m.task[k]
-    if tk.stalls == 1:
-        host_stall(m, -1, t)
-    elif tk.stalls == 2:
-        guest_stall(m, tk.guest, -1, t)
-    tk.stalls = 0
+    _stall(m, k, -1, t)
+    m.task[k].stalls = NO_STALL
 
 
 @kernel
 def start_stall(m: Machine, k: int, whose: int, t: float) -> None:
-    """Count a task as stalled on memory: 1 for the host, 2 for its own guest."""
-    tk = m.task[k]
-    tk.stalls = whose
-    if whose == 1:
-        host_stall(m, 1, t)
-    elif whose == 2:
-        guest_stall(m, tk.guest, 1, t)
+    """Count a task as stalled on memory, as a stall of OF_VCPU, OF_TASK or OF_WORKER."""
+    m.task[k].stalls = whose
+    _stall(m, k, 1, t)
 
 
 @kernel

@@ -7,6 +7,7 @@ guest (stale reads, as VSwapper calls them).  It reclaims nothing itself but wak
 import numpy as np
 
 from memsim.account import HOST_SWAP, NOMINAL
+from memsim.cgroups import above_high
 from memsim.cpu import first_thread, wake_thread
 from memsim.disk import end_share, free_request, new_request, serve, submit, unloaded_s
 from memsim.events import request_entity, schedule
@@ -17,7 +18,7 @@ from memsim.host import NEED_FRAME, NEED_READ, NOW, fault, finish_read, finish_w
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.params import CONGESTION_S, RETRY_S, SCAN_ROUNDS
-from memsim.pressure import host_stall
+from memsim.pressure import group_stall
 from memsim.state import (
     CODE_READ,
     DISK_READ,
@@ -47,7 +48,7 @@ def _set_state(m: Machine, r: int, state: int, t: float) -> None:
     was = rq.state == R_PAGE or rq.state == R_FRAME
     now = state == R_PAGE or state == R_FRAME
     if was != now:
-        host_stall(m, 1 if now else -1, t)
+        group_stall(m, rq.guest, 1 if now else -1, t)
         m.host[0].page_waiters += 1 if now else -1
     rq.state = state
     if state != R_FRAME:
@@ -230,6 +231,8 @@ def go_on(m: Machine, r: int, t: float) -> None:
             rq.why = cls
             schedule(m, request_entity(m, r), t + cost, rq.guest)
             return
+    if above_high(m, group_of(m, rq.guest)):
+        wake_thread(m, limiter(m, rq.guest), t)
     _set_state(m, r, R_EMULATOR, t)
     _end_turn(m, r, t)
     submit(m, r, t)

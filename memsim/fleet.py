@@ -68,6 +68,14 @@ class Fleet:
         return self._array("guest")
 
     @property
+    def group(self) -> np.ndarray:
+        """(H, 1 + C + G) records of cgroups, fields as in `state.group_dtype`.
+
+        A guest's is at 1 + its field `cgroup`; row 0 is no cgroup.
+        """
+        return self._array("group")
+
+    @property
     def time_s(self) -> np.ndarray:
         """(H,) float64 [s] each host's clock."""
         clock: np.ndarray = self.host["time_s"].copy()
@@ -171,6 +179,24 @@ class Fleet:
         pages = np.ascontiguousarray(pages, np.int64)
         for h in np.flatnonzero((pages >= 0).any(axis=1)):
             views.set_targets(self._machines[h], pages[h])
+
+    def set_cgroups(self, low: np.ndarray, high: np.ndarray) -> None:
+        """Set memory.low and memory.high of guests' cgroups, shared ones as well.
+
+        Args:
+            low: (H, G) int64 [pages]; negative leaves alone.
+            high: (H, G) int64 [pages]; negative leaves alone, the host's RAM or more means none.
+
+        Raises:
+            ValueError: a host has one LRU for all cgroups, as cgroup v1 has.
+        """
+        low, high = (np.ascontiguousarray(pages, np.int64) for pages in (low, high))
+        rows = np.flatnonzero(((low >= 0) | (high >= 0)).any(axis=1))
+        old = rows[self.host["global_lru"][rows] != 0]
+        if len(old):
+            raise ValueError(f"Fleet.set_cgroups: host {old[0]} has no cgroups with lists")
+        for h in rows:
+            views.set_cgroups(self._machines[h], low[h], high[h])
 
     def snapshot(self, rows: Sequence[int] | None = None) -> Snapshot:
         """Copy the state of some hosts (all if None)."""

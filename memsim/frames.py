@@ -29,7 +29,9 @@ def take_frame(m: Machine, g: int, t: float) -> bool:
         wake_kswapd(m, t)
         return False
     hs.free_pages -= 1
-    m.group[group_of(m, g)].usage += 1
+    gr = m.group[group_of(m, g)]
+    gr.usage += 1
+    gr.charged += 1
     m.guest[g].resident_pages += 1
     if hs.free_pages < hs.low_pages:
         wake_kswapd(m, t)

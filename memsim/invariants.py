@@ -164,6 +164,7 @@ def _check_host(m: Machine, where: str) -> None:
         charged = int((guests["resident_pages"] + guests["emulator_resident_pages"])[members].sum())
         charged += int(guests["code_resident"][members].sum())
         _equal(charged, int(m.group[row]["usage"]), where, f"usage of cgroup {row - 1}")
+    _check_pressure(m, where)
     # What is under write-back keeps its frame and its slot until that is over.
     back = m.page["hflags"][: hs["pages"]] & state.H_BACK != 0
     kept = np.isin(m.page["hstate"][: hs["pages"]], (state.WRITING, state.RESIDENT)) & with_slot
@@ -174,6 +175,19 @@ def _check_host(m: Machine, where: str) -> None:
     busy = int((m.cpu["state"][: hs["cpus"]] == state.CPU_RUNNING).sum())
     _equal(busy, int(hs["cores_used"]), where, "cores in use")
     _need(busy <= int(hs["cores_most"]), where, "more cores in use than there ever were")
+
+
+def _check_pressure(m: Machine, where: str) -> None:
+    # Who stalls or works for a cgroup does so for the host; workers and kswapd for the host alone.
+    hs = m.host[0]
+    groups = m.group[1 : 1 + hs["groups"]]
+    alone = int((m.task["stalls"][: hs["tasks"]] == state.OF_WORKER).sum())
+    alone += int(m.cpu["stalls"][: hs["cpus"]].sum())
+    stalled = int(groups["psi_stalled"].sum()) + alone
+    _equal(stalled, int(hs["psi_stalled"]), where, "stalled contexts")
+    _equal(int(groups["psi_working"].sum()), int(hs["psi_working"]), where, "working contexts")
+    for name in ("psi_stalled", "psi_working"):
+        _need(bool((groups[name] >= 0).all()), where, f"a cgroup's {name} below 0")
 
 
 def _disk_pages(m: Machine, rq: np.record) -> list[int]:

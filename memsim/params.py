@@ -64,3 +64,7 @@ FAST_BELOW = 0.125  # jump where fewer touches than this change state, see `quie
 FAST_PATIENCE = 16  # longest wait for the next look at all pages [touches a page]
 RETRY_S = 1e-3  # a context that found no frame looks again after this, or when one is freed
 EMULATOR_CODE_PAGES = 1024  # [small pages] file-backed, 4 MiB, evicted first [VS]
+CHARGE_BATCH = 32  # [small pages] MEMCG_CHARGE_BATCH: what a task pays for above memory.high
+THROTTLE_HZ = 1000  # [1/s] jiffies in which the sleep above memory.high is computed [LX]
+THROTTLE_MOST_S = 2.0  # MEMCG_MAX_HIGH_DELAY_JIFFIES
+THROTTLE_LEAST_S = 0.01  # nobody sleeps for HZ/100 or less

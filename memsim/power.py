@@ -290,6 +290,7 @@ def power_off(m: Machine, g: int, t: float) -> None:
         m.cpu[e].task = NOBODY
         m.cpu[e].tried = 0
         m.cpu[e].fails = m.cpu[e].rounds = 0
+        m.cpu[e].owed = m.cpu[e].stock = m.cpu[e].paying = 0
     _drop_isolated(m, g)
     _zap_reads(m, g)
     _zap_requests(m, g, t)

@@ -1,9 +1,28 @@
-"""Pressure stall information of hosts and guests, as kernel/sched/psi.c defines it.
+"""Pressure stall information of hosts, cgroups and guests, as kernel/sched/psi.c defines it.
 
 threads = min(non-idle tasks, CPUs); some = min(stalled / threads, 1);
 full = (threads - min(working, threads)) / threads; averages over 10, 60 and 300 s are updated
 every 2 s with exponential weights.  A host's tasks are its vCPUs, the workers that read swap for
 them and its emulators; a guest's are its own, and it cannot see the host's faults.
+
+Whose cgroup a stall counts for follows from who sleeps: psi_memstall_enter marks `current`, and
+psi_task_change walks up from that task's cgroup to the host, whatever memory it is about.
+
+| who stalls | host | its guest's cgroup |
+|---|---|---|
+| a vCPU that reads swap itself (no asynchronous faults, or 64 outstanding) | yes | yes |
+| an asynchronous fault, also if the vCPU halts meanwhile | yes | no |
+| a vCPU in direct reclaim, for the host or a limit, or asleep above memory.high | yes | yes |
+| the emulator's DMA into a swapped page | yes | yes |
+| kswapd, whenever it is awake | yes | no |
+| a thread that reclaims because a limit was lowered | no | no |
+
+An asynchronous fault is read by async_pf_execute (virt/kvm/async_pf.c), work of a kworker, which
+is in the root cgroup; the vCPU thread sleeps in kvm_vcpu_block or runs on, marked by nothing.  So
+the page is charged to the guest (by its mm, not by `current`), its wait is not.  kvm_setup_async_pf
+refuses a 65th, which is then read by the vCPU.  kswapd stalls in balance_pgdat (mm/vmscan.c), a
+vCPU in try_charge, reclaim_high and mem_cgroup_handle_over_high (mm/memcontrol.c).  What writes a
+limit reclaims unmarked (memory_max_write, memory_high_write).
 """
 
 from math import exp
@@ -54,6 +73,17 @@ def settle_guest(m: Machine, g: int, t: float) -> None:
 
 
 @kernel
+def settle_group(m: Machine, row: int, t: float) -> None:
+    """Bring a cgroup's totals up to time t; call before its counts change."""
+    gr = m.group[row]
+    if gr.psi_stalled > 0:
+        some, full = shares(gr.psi_stalled, gr.psi_working, m.host[0].cores)
+        gr.psi_some_s += some * (t - gr.psi_t)
+        gr.psi_full_s += full * (t - gr.psi_t)
+    gr.psi_t = t
+
+
+@kernel
 def host_stall(m: Machine, change: int, t: float) -> None:
     """Count one more (or less) context of the host that waits for memory."""
     settle_host(m, t)
@@ -65,6 +95,24 @@ def host_work(m: Machine, change: int, t: float) -> None:
     """Count one more (or less) working context of the host."""
     settle_host(m, t)
     m.host[0].psi_working += change
+
+
+@kernel
+def group_stall(m: Machine, g: int, change: int, t: float) -> None:
+    """Count one more (or less) thread of a guest's cgroup that waits for memory, as the host's."""
+    row = 1 + m.guest[g].cgroup
+    settle_group(m, row, t)
+    m.group[row].psi_stalled += change
+    host_stall(m, change, t)
+
+
+@kernel
+def group_work(m: Machine, g: int, change: int, t: float) -> None:
+    """Count one more (or less) working thread of a guest's cgroup, as the host's."""
+    row = 1 + m.guest[g].cgroup
+    settle_group(m, row, t)
+    m.group[row].psi_working += change
+    host_work(m, change, t)
 
 
 @kernel
@@ -105,6 +153,9 @@ def average(m: Machine, t: float) -> None:
     hs = m.host[0]
     settle_host(m, t)
     _average(hs)
+    for row in range(1, hs.groups + 1):
+        settle_group(m, row, t)
+        _average(m.group[row])
     for g in range(hs.guests):
         if m.guest[g].state != 0:
             settle_guest(m, g, t)

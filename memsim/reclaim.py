@@ -10,6 +10,7 @@ steps, each at a time of its own, so that guests may allocate and touch in betwe
 
 import numpy as np
 
+from memsim.cgroups import effective_low, scan_target, siblings
 from memsim.frames import give_frame, group_of
 from memsim.hinting import checks, is_free, is_given
 from memsim.host import drop_page, leave_swap, write_out
@@ -34,6 +35,7 @@ from memsim.state import (
 )
 
 IDLE, CHECKED, UNMAPPED = 0, 1, 2  # cpu.stage
+LOW_ROUND = 2  # from this fruitless round on direct reclaim ignores memory.low
 
 
 @kernel
@@ -43,29 +45,84 @@ def _pages_on(m: Machine, lru: int) -> int:
 
 
 @kernel
-def _choose_lru(m: Machine) -> int:
-    # All lists in proportion to their size, by smooth weighted turns.
-    best, total = 0, 0
-    for lru in range(m.host[0].groups + 1):
-        n = _pages_on(m, lru)
-        if n == 0:
-            m.group[lru].credit = 0
-            continue
-        m.group[lru].credit += n
-        total += n
-        if _pages_on(m, best) == 0 or m.group[lru].credit > m.group[best].credit:
-            best = lru
-    m.group[best].credit -= total
-    return best if total > 0 else _lru_with_code(m)
+def ignores_low(m: Machine, e: int) -> bool:
+    """Tell whether a reclaimer takes from protected cgroups too, after two fruitless rounds.
+
+    kswapd never does, but where an emulator waits for it, which would reclaim directly itself.
+    """
+    if m.cpu[e].rounds < LOW_ROUND:
+        return False
+    if m.cpu[e].guest != NOBODY:
+        return True
+    awaited = False
+    for g in range(m.host[0].guests):
+        awaited = awaited or m.guest[g].io_first != NOBODY
+    return awaited
 
 
 @kernel
-def _lru_with_code(m: Machine) -> int:
+def _protection(m: Machine, row: int, ignored: bool, usage: int, protected: int) -> int:
+    # Pages of a cgroup that count as protected in this pass; all of it: pass it over.
+    if ignored or (m.group[row].low == 0 and m.host[0].slice_low == NOBODY):
+        return 0
+    return effective_low(m, row, usage, protected)
+
+
+@kernel
+def _choose_lru(m: Machine, e: int) -> int:
+    """Choose whose lists to scan next, or NOBODY if all are protected.
+
+    In proportion to what is to be scanned of them, by smooth weighted turns; at the last priority
+    one after the other, so that a round sees all (shrink_node_memcgs walks all cgroups).
+    """
+    hs = m.host[0]
+    cpu = m.cpu[e]
+    ignored = ignores_low(m, e)
+    usage, protected = siblings(m)
+    in_turn = cpu.fails == DEF_PRIORITY
+    best = following = NOBODY
+    total = 0
+    cpu.lists = cpu.skipped = 0
+    for lru in range(hs.groups + 1):
+        n = _pages_on(m, lru)
+        gr = m.group[lru]
+        if n == 0:
+            gr.credit = 0
+            continue
+        low = _protection(m, lru, ignored, usage, protected)
+        if low > 0:
+            if low >= gr.usage:
+                cpu.skipped = 1
+                continue
+            n = scan_target(n, low, gr.usage, hs.batch)
+        cpu.lists += 1
+        if lru > cpu.lru and following == NOBODY:
+            following = lru
+        if in_turn:
+            if best == NOBODY:
+                best = lru
+            continue
+        gr.credit += n
+        total += n
+        if best == NOBODY or gr.credit > m.group[best].credit:
+            best = lru
+    if best == NOBODY:
+        return _lru_with_code(m, ignored, usage, protected)
+    if in_turn:
+        return following if following != NOBODY else best
+    m.group[best].credit -= total
+    return best
+
+
+@kernel
+def _lru_with_code(m: Machine, ignored: bool, usage: int, protected: int) -> int:
     # All of memory may be the emulators' code: then its lists are empty.
     for g in range(m.host[0].guests):
-        if m.guest[g].code_resident > 0:
+        row = group_of(m, g)
+        low = _protection(m, row, ignored, usage, protected)
+        if m.guest[g].code_resident > 0 and (low == 0 or low < m.group[row].usage):
             return lru_of(m, g)
-    return 0
+    return NOBODY
 
 
 @kernel
@@ -123,14 +180,29 @@ def check(m: Machine, e: int, group: int) -> float:
     cpu.wrote = 0
     cpu.unmapped = 0
     cpu.iso_n = 0
-    lru = group if group != NOBODY else _choose_lru(m)
+    low = 0
+    if group != NOBODY:  # a cgroup has no protection from its own limit
+        lru = group
+        cpu.lists, cpu.skipped = 1, 0
+    else:
+        lru = _choose_lru(m, e)
+        if lru == NOBODY:
+            return hs.c_scan
+        ignored = ignores_low(m, e)
+        usage, protected = siblings(m)
+        low = _protection(m, lru, ignored, usage, protected)
+        gr = m.group[lru]
+        if ignored and gr.usage <= _protection(m, lru, False, usage, protected):
+            gr.low_events += 1
+    cpu.lru = lru
     dropped = _drop_code(m, e, lru)
     if dropped > 0:
         return dropped * hs.c_reclaim
     moved = _deactivate(m, lru, cpu.rounds > 0)
     cost = moved * hs.c_scan
     row = host_row(m, lru, 0)
-    for _ in range(max(hs.batch, m.lists[row].count >> max(0, DEF_PRIORITY - cpu.fails))):
+    most = scan_target(m.lists[row].count, low, m.group[lru].usage, hs.batch)
+    for _ in range(max(hs.batch, most >> max(0, DEF_PRIORITY - cpu.fails))):
         p = m.lists[row].tail
         if p == NOBODY or cpu.iso_n >= hs.batch:
             break
@@ -138,6 +210,7 @@ def check(m: Machine, e: int, group: int) -> float:
         if checks(m, p):
             cost += hs.c_check
         pg = m.page[p]
+        m.group[group_of(m, pg.guest)].scanned += 1
         host_remove(m, p)
         if pg.hflags & (H_PINNED | H_BACK):
             host_push(m, lru, 0, p)
@@ -248,11 +321,17 @@ def judge(m: Machine, e: int) -> int:
     if cpu.freed + cpu.wrote > 0:
         cpu.fails = 0
         cpu.rounds = 0
-    else:
-        cpu.fails += 1
-        if cpu.fails > DEF_PRIORITY:
-            cpu.fails = 0
-            cpu.rounds += 1
+        cpu.seen = 0
+        return 0
+    if cpu.fails == DEF_PRIORITY:  # the last one sees all lists
+        cpu.seen += 1
+        if cpu.seen < cpu.lists:
+            return cpu.rounds
+    cpu.seen = 0
+    cpu.fails += 1
+    if cpu.fails > DEF_PRIORITY or (cpu.lists == 0 and cpu.skipped):  # nothing to scan at any
+        cpu.fails = 0
+        cpu.rounds += 1
     return cpu.rounds
 
 

@@ -7,7 +7,7 @@ from memsim.guest import unmap_page
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.params import RESTART_S
-from memsim.pressure import guest_work, host_work
+from memsim.pressure import group_work, guest_work
 from memsim.reclaim import abandon
 from memsim.state import (
     CPU_IDLE,
@@ -44,16 +44,16 @@ def leave_request(m: Machine, k: int, t: float) -> None:
 
 @kernel
 def stop_running(m: Machine, k: int, t: float) -> None:
-    """End the count of a task as working, in its guest and on the host."""
+    """End the count of a task as working, in its guest and, as a vCPU, on the host."""
     guest_work(m, m.task[k].guest, -1, t)
-    host_work(m, -1, t)
+    group_work(m, m.task[k].guest, -1, t)
 
 
 @kernel
 def start_running(m: Machine, k: int, t: float) -> None:
     """Begin to count a task as working."""
     guest_work(m, m.task[k].guest, 1, t)
-    host_work(m, 1, t)
+    group_work(m, m.task[k].guest, 1, t)
 
 
 @kernel

@@ -176,6 +176,8 @@ class GuestSpec:
     swap_pages: int = 0  # the guest's own swap, on its disk
     disk: int = 0  # index into HostSpec.devices
     cgroup: int = -1  # index into HostSpec.cgroups; -1: a group of its own, unlimited
+    high_pages: int = -1  # memory.high of the group of its own, -1: none
+    low_pages: int = 0  # memory.low of the group of its own
     hinting: Hinting = Hinting.NONE
     reporting: Reporting = Reporting()
     async_mode: Async = Async.OFF
@@ -210,6 +212,8 @@ class Cgroup:
     """A host memory cgroup."""
 
     max_pages: int = -1  # -1: no limit
+    high_pages: int = -1  # memory.high, -1: none; no global LRU
+    low_pages: int = 0  # memory.low; no global LRU
 
 
 class Act(IntEnum):
@@ -223,6 +227,8 @@ class Act(IntEnum):
     WAIT_TARGET = 5  # guest: later entries wait until it is as near its target as it gets
     WAIT_EVENT = 6  # guest, event: later entries wait until it has been signalled `value` times
     MARK = 7  # value: number of the mark; all counters are copied
+    CGROUP_LOW = 8  # cgroup, value [pages]
+    CGROUP_HIGH = 9  # cgroup, value [pages], -1 none
 
 
 @dataclass(frozen=True)
@@ -251,6 +257,7 @@ class HostSpec:
     swap_pages: int = 0
     reserved_pages: int = 0  # the host's own kernel and daemons
     cgroups: tuple[Cgroup, ...] = ()
+    slice_low_pages: int = -1  # memory.low of the slice that all cgroups are in, -1: none
     global_lru: bool = False  # 2011: one pair of lists for all without a limit
     ept_dirty_bits: bool = True  # 2011: False, every mapping dirties
     readahead_virtual: bool = True  # False: windows lie in slot space (rotating, 2011)

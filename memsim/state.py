@@ -87,6 +87,22 @@ list_dtype = np.dtype([("head", "i4"), ("tail", "i4"), ("count", "i8")])
 INACTIVE_ANON, ACTIVE_ANON, INACTIVE_FILE, ACTIVE_FILE, ORDER_0, IN_BALLOON = range(6)
 GUEST_LISTS = 6
 
+_PSI = [  # of a host, a guest or a cgroup, see `pressure`
+    ("psi_t", "f8"),
+    ("psi_stalled", "i4"),
+    ("psi_working", "i4"),
+    ("psi_some_s", "f8"),
+    ("psi_full_s", "f8"),
+    ("psi_some_last", "f8"),
+    ("psi_full_last", "f8"),
+    ("psi_some_10", "f8"),
+    ("psi_some_60", "f8"),
+    ("psi_some_300", "f8"),
+    ("psi_full_10", "f8"),
+    ("psi_full_60", "f8"),
+    ("psi_full_300", "f8"),
+]
+
 host_dtype = np.dtype(
     [
         # dimensions
@@ -119,6 +135,7 @@ host_dtype = np.dtype(
         ("min_pages", "i8"),
         ("low_pages", "i8"),
         ("high_pages", "i8"),
+        ("slice_low", "i8"),  # memory.low of the slice that all cgroups are in; NOBODY: none
         # CPU cost of one page of this host [s]
         ("c_ept", "f8"),
         ("c_gfault", "f8"),
@@ -171,19 +188,7 @@ host_dtype = np.dtype(
         ("direct_reclaims", "i8"),
         ("io_busy_s", "f8"),
         # pressure
-        ("psi_t", "f8"),
-        ("psi_stalled", "i4"),
-        ("psi_working", "i4"),
-        ("psi_some_s", "f8"),
-        ("psi_full_s", "f8"),
-        ("psi_some_last", "f8"),
-        ("psi_full_last", "f8"),
-        ("psi_some_10", "f8"),
-        ("psi_some_60", "f8"),
-        ("psi_some_300", "f8"),
-        ("psi_full_10", "f8"),
-        ("psi_full_60", "f8"),
-        ("psi_full_300", "f8"),
+        *_PSI,
         # timeline
         ("entry", "i4"),
         ("entry_t", "f8"),
@@ -344,19 +349,7 @@ guest_dtype = np.dtype(
         ("compact_scanned", "i8"),
         ("version", "i8"),  # counts what may have made its quiet pages loud
         # pressure
-        ("psi_t", "f8"),
-        ("psi_stalled", "i4"),
-        ("psi_working", "i4"),
-        ("psi_some_s", "f8"),
-        ("psi_full_s", "f8"),
-        ("psi_some_last", "f8"),
-        ("psi_full_last", "f8"),
-        ("psi_some_10", "f8"),
-        ("psi_some_60", "f8"),
-        ("psi_some_300", "f8"),
-        ("psi_full_10", "f8"),
-        ("psi_full_60", "f8"),
-        ("psi_full_300", "f8"),
+        *_PSI,
         ("stats_time_s", "f8"),
     ]
     + [("stats_" + name, kind) for name, kind in _STATS]
@@ -374,7 +367,7 @@ task_dtype = np.dtype(
         ("kind", "u1"),  # 0 script, else KSWAPD and so on
         ("guest", "i4"),
         ("cpu", "i4"),  # vCPU it runs on, blocks or halts
-        ("stalls", "u1"),  # how it counts in PSI: 0 not, 1 host's, 2 guest's
+        ("stalls", "u1"),  # as whose it counts in PSI, see below
         ("phase0", "i4"),
         ("phases", "i4"),
         ("phase", "i4"),
@@ -432,6 +425,10 @@ task_dtype = np.dtype(
     ]
 )
 
+# task.stalls: not at all; the vCPU's thread stalls, so its cgroup and the host; the guest's task
+# does; a worker of the host does in its place
+NO_STALL, OF_VCPU, OF_TASK, OF_WORKER = range(4)
+
 KSWAPD, BALLOONER, STATS, REPORTER = range(1, 5)  # task.kind, order behind the script's
 KERNEL_TASKS = 4  # of each guest
 
@@ -462,6 +459,14 @@ cpu_dtype = np.dtype(
         ("run", "u1"),  # a host thread has work
         ("freed", "i4"),
         ("wrote", "i4"),
+        ("lists", "i4"),  # lists that it may reclaim from, as of the last batch
+        ("seen", "i4"),  # ... and that the last priority found nothing on
+        ("skipped", "u1"),  # some were passed over for being protected
+        ("stalls", "u1"),  # a host thread that counts as stalled
+        ("owed", "i8"),  # [small pages] charged above memory.high, to be paid for
+        ("stock", "i8"),  # [small pages] charged ahead, as MEMCG_CHARGE_BATCH
+        ("tries", "i4"),  # left to get below memory.high
+        ("paying", "u1"),  # its batch is for memory.high
         ("unmapped", "i4"),  # pages that the last batch locked
         ("fails", "i4"),  # fruitless steps: how far the scan priority has fallen
         ("rounds", "i4"),  # fruitless rounds through all priorities
@@ -474,8 +479,16 @@ group_dtype = np.dtype(  # row 0: all without a limit under a global LRU; row c 
     [
         ("usage", "i8"),
         ("max", "i8"),  # NOBODY: no limit
-        ("credit", "i8"),  # turn-taking of reclaim, in proportion to size
+        ("high", "i8"),  # NOBODY: none
+        ("low", "i8"),  # 0: no protection
+        ("credit", "i8"),  # turn-taking of reclaim, in proportion to what is to be scanned
         ("own", "u1"),  # has lists of its own
+        ("charged", "i8"),  # pages charged so far
+        ("scanned", "i8"),  # pages of its lists that reclaim looked at, memory.stat pgscan
+        ("low_events", "i8"),  # memory.events: reclaimed below low ...
+        ("high_events", "i8"),  # ... and above high
+        ("throttled_s", "f8"),  # vCPUs slept so long for being above high
+        *_PSI,
     ]
 )
 

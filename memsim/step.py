@@ -14,6 +14,7 @@ from memsim.cpu import (
     charge_stop,
     end_of_reclaimers,
     first_thread,
+    kswapd_stalls,
     make_runnable,
     next_cpu,
     next_task,
@@ -46,6 +47,8 @@ from memsim.state import (
     DISK_WRITE,
     FREE_VCPU,
     NOBODY,
+    OF_TASK,
+    OF_VCPU,
     ON_FRAME,
     ON_IO,
     R_CODE,
@@ -58,6 +61,7 @@ from memsim.state import (
     SWAP_WRITE,
     TIMER,
 )
+from memsim.throttle import PAID, RECLAIMS, return_to_guest
 from memsim.timeline import turn
 from memsim.touch import FOLLOW, PAUSE, SHARED, SLICE, count_accesses, is_open, run, served
 from memsim.waits import begin_cpu_wait, book_time, set_cpu
@@ -152,9 +156,27 @@ def _sleep_from(m: Machine, e: int, k: int, t: float) -> None:
 
 
 @kernel
+def _pays(m: Machine, e: int, k: int, t: float) -> bool:
+    # What the vCPU charged above memory.high comes before the guest goes on: True if that is not
+    # over yet.
+    what, cost = return_to_guest(m, e, k, t)
+    if what == PAID:
+        return False
+    if what == RECLAIMS:
+        book_time(m, k, HOST_RECLAIM, cost)
+        m.task[k].clock = t + cost
+        stop_running(m, k, t)
+        start_stall(m, k, OF_VCPU, t)
+        _slice_to(m, e, t + cost, HOST_RECLAIM, GOES_ON, t)
+    return True
+
+
+@kernel
 def _run_script(m: Machine, e: int, k: int, t: float) -> None:
     # Let a script's task, whose clock is t, do shared things at t and run ahead from there.
     tk = m.task[k]
+    if m.cpu[e].owed > 0 and _pays(m, e, k, t):
+        return
     limit = m.host[0].tick_s
     if _contended(m, e):
         limit = min(limit, SLICE_S)
@@ -171,10 +193,10 @@ def _run_script(m: Machine, e: int, k: int, t: float) -> None:
         if what == BURNT and used > 0.0:
             if cls == HOST_RECLAIM or cls == GUEST_RECLAIM:
                 stop_running(m, k, t)
-                start_stall(m, k, 1 if cls == HOST_RECLAIM else 2, t)
+                start_stall(m, k, OF_VCPU if cls == HOST_RECLAIM else OF_TASK, t)
             _slice_to(m, e, tk.clock, cls, GOES_ON, t)
             return
-        if used >= limit:
+        if used >= limit or (used > 0.0 and m.cpu[e].owed > 0):
             ended = SLICE
             break
     if used <= 0.0:
@@ -203,7 +225,7 @@ def _run_kernel(m: Machine, e: int, k: int, t: float) -> None:
         if m.cpu[e].stage == NO_BATCH:
             wake_waiters(m, t)
         stop_running(m, k, t)
-        start_stall(m, k, 1, t)
+        start_stall(m, k, OF_VCPU, t)
     if cost <= 0.0 and again != 0.0:
         stop_running(m, k, t)
         stop_vcpu(m, e, k, FREE_VCPU, 0, t)
@@ -231,6 +253,8 @@ def _thread_done(m: Machine, e: int, more: int) -> bool:
     if group == NOBODY:
         return hs.free_pages + more >= hs.high_pages
     gr = m.group[group]
+    if gr.high != NOBODY and gr.usage - more > gr.high:
+        return False
     return gr.max == NOBODY or gr.usage - more + hs.batch <= gr.max
 
 
@@ -252,6 +276,7 @@ def _run_thread(m: Machine, e: int, t: float) -> None:
             cpu.gave_up += cpu.rounds > SCAN_ROUNDS and not done and hs.back_pages == 0
             cpu.rounds = 0
             set_cpu(m, e, CPU_IDLE, 0, t)
+            kswapd_stalls(m, e, 0, t)
             return
     cost = reclaim_step(m, e, cpu.group, t)
     cpu.tried = cpu.stage == NO_BATCH

@@ -1,5 +1,6 @@
 """The host's own script: guests started and stopped, limits and targets set, marks made."""
 
+from memsim.cgroups import above_high
 from memsim.cpu import first_thread, wake_thread
 from memsim.events import schedule, tick_entity
 from memsim.jit import kernel
@@ -10,6 +11,7 @@ from memsim.resize import reached, set_target
 from memsim.state import NOBODY
 
 START_GUEST, STOP_GUEST, CGROUP_MAX, CORES, TARGET, WAIT_TARGET, WAIT_EVENT, MARK = range(8)
+CGROUP_LOW, CGROUP_HIGH = 8, 9
 LOOK_S = 1e-3  # how often a waiting entry looks again
 
 
@@ -43,6 +45,20 @@ def set_limit(m: Machine, c: int, pages: int, t: float) -> None:
 
 
 @kernel
+def set_high(m: Machine, c: int, pages: int, t: float) -> None:
+    """Set a cgroup's memory.high [pages, NOBODY: none]; its thread reclaims what is above."""
+    m.group[1 + c].high = pages
+    if above_high(m, 1 + c):
+        wake_thread(m, first_thread(m) + 1 + c, t)
+
+
+@kernel
+def set_low(m: Machine, c: int, pages: int) -> None:
+    """Set a cgroup's memory.low [pages, 0 or less: none]."""
+    m.group[1 + c].low = max(0, pages)
+
+
+@kernel
 def _holds_up(m: Machine, i: int) -> bool:
     en = m.entry[i]
     if en.act == WAIT_TARGET:
@@ -61,6 +77,10 @@ def _do(m: Machine, i: int, t: float) -> None:
         stop_guest(m, en.guest, t)
     elif en.act == CGROUP_MAX:
         set_limit(m, en.index, int(en.value), t)
+    elif en.act == CGROUP_HIGH:
+        set_high(m, en.index, int(en.value), t)
+    elif en.act == CGROUP_LOW:
+        set_low(m, en.index, int(en.value))
     elif en.act == CORES:
         m.host[0].cores = int(en.value)
         m.host[0].cores_most = max(m.host[0].cores_most, m.host[0].cores)

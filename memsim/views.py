@@ -10,10 +10,10 @@ from memsim.jit import entry, kernel
 from memsim.machine import Machine
 from memsim.params import PSI_PERIOD_S
 from memsim.power import power_entity
-from memsim.pressure import settle_guest, settle_host
+from memsim.pressure import settle_group, settle_guest, settle_host
 from memsim.resize import is_soft, set_target, taken
 from memsim.state import DONE, OFF, ON_EVENT, ON_FRAME, ON_IO, R_QUEUED, RUNNABLE, TIMER
-from memsim.timeline import plan_entry
+from memsim.timeline import plan_entry, set_high, set_low
 from memsim.waits import begin_cpu_wait, book_time, book_waiters, end_cpu_wait, resnap_waiters
 
 task_view_dtype = np.dtype(
@@ -66,6 +66,8 @@ def settle(m: Machine) -> None:
         if m.task[k].kind == 0:
             _settle_task(m, k, t)
     settle_host(m, t)
+    for row in range(1, hs.groups + 1):
+        settle_group(m, row, t)
     for g in range(hs.guests):
         gs = m.guest[g]
         if gs.state == 0:
@@ -138,3 +140,19 @@ def set_targets(m: Machine, pages: np.ndarray) -> None:
         if pages[g] >= 0:
             set_target(m, g, pages[g], m.host[0].time_s)
     step.dispatch(m, m.host[0].time_s)
+
+
+@entry
+def set_cgroups(m: Machine, low: np.ndarray, high: np.ndarray) -> None:
+    """Set memory.low and memory.high of guests' cgroups: (G,) int64 [pages].
+
+    Negative leaves alone; a `high` of the host's RAM or more means none.
+    """
+    hs = m.host[0]
+    for g in range(hs.guests):
+        c = m.guest[g].cgroup
+        if low[g] >= 0:
+            set_low(m, c, low[g])
+        if high[g] >= 0:
+            set_high(m, c, high[g] if high[g] < hs.ram_pages else -1, hs.time_s)
+    step.dispatch(m, hs.time_s)

@@ -125,7 +125,7 @@ def _task(r: random.Random) -> Task:
     return Task(tuple(phases), r.choice([1024, 300]))
 
 
-def _guest(r: random.Random, i: int, groups: int) -> GuestSpec:
+def _guest(r: random.Random, i: int, groups: int, old: bool) -> GuestSpec:
     pages = r.randint(120, 600)
     regions = (
         Region(RegionKind.ANON, r.randint(10, pages), r.choice([1, 8, 1024])),
@@ -138,6 +138,8 @@ def _guest(r: random.Random, i: int, groups: int) -> GuestSpec:
         Curve(times, np.array([5.0, float(regions[0].pages), 3.0])),
         Curve(times, np.array([5.0, 0.0, 200.0])),
     )
+    cgroup = r.choice([-1, *range(groups)])
+    plain = old or cgroup >= 0
     return GuestSpec(
         guest_id=r.randint(0, 10**6) * 10 + i,
         pages=pages,
@@ -150,7 +152,9 @@ def _guest(r: random.Random, i: int, groups: int) -> GuestSpec:
         emulator_pages=r.randint(0, 10),
         swap_pages=r.choice([0, 0, 100, 400]),
         disk=1,
-        cgroup=r.choice([-1, *range(groups)]),
+        cgroup=cgroup,
+        high_pages=-1 if plain else r.choice([-1, -1, r.randint(20, 400)]),
+        low_pages=0 if plain else r.choice([0, 0, r.randint(20, 600)]),
         hinting=r.choice(list(Hinting)),
         reporting=Reporting(r.choice([0, 0, 2, 4]), r.choice([0.1, 2.0]), r.choice([2, 32])),
         async_mode=r.choice(list(Async)),
@@ -166,9 +170,18 @@ def _guest(r: random.Random, i: int, groups: int) -> GuestSpec:
     )
 
 
-def _entry(r: random.Random, guests: int, groups: int) -> Entry:
+def _cgroup(r: random.Random, old: bool) -> Cgroup:
+    most = r.choice([-1, r.randint(100, 400)])
+    if old:
+        return Cgroup(most)
+    return Cgroup(most, r.choice([-1, r.randint(50, 400)]), r.choice([0, r.randint(50, 400)]))
+
+
+def _entry(r: random.Random, guests: int, groups: int, old: bool) -> Entry:
     acts = [Act.START_GUEST, Act.STOP_GUEST, Act.TARGET, Act.WAIT_TARGET, Act.CORES, Act.MARK]
-    act = r.choice(acts + ([Act.CGROUP_MAX] if groups else []))
+    if groups:
+        acts += [Act.CGROUP_MAX] if old else [Act.CGROUP_MAX, Act.CGROUP_LOW, Act.CGROUP_HIGH]
+    act = r.choice(acts)
     return Entry(
         act,
         after_s=r.uniform(0, 2),
@@ -181,8 +194,9 @@ def _entry(r: random.Random, guests: int, groups: int) -> Entry:
 def random_host(r: random.Random) -> HostSpec:
     """Any host: all mechanisms, sizes, devices, limits and scripts, most of them too small."""
     n = r.randint(1, 5)
-    groups = tuple(Cgroup(r.choice([-1, r.randint(100, 400)])) for _ in range(r.randint(0, 2)))
-    guests = tuple(_guest(r, i, len(groups)) for i in range(n))
+    old = r.random() < 0.5
+    groups = tuple(_cgroup(r, old) for _ in range(r.randint(0, 2)))
+    guests = tuple(_guest(r, i, len(groups), old) for i in range(n))
     total = sum(g.pages + g.emulator_pages for g in guests)
     return HostSpec(
         page_bytes=r.choice([4096, 16384, 65536, 1 << 20]),
@@ -194,9 +208,10 @@ def random_host(r: random.Random) -> HostSpec:
         swap_pages=r.choice([0, 500, 3000]),
         reserved_pages=20,
         cgroups=groups,
-        global_lru=r.random() < 0.5,
+        slice_low_pages=-1 if old else r.choice([-1, -1, r.randint(50, 1000)]),
+        global_lru=old,
         ept_dirty_bits=r.random() < 0.5,
         readahead_virtual=r.random() < 0.5,
         tick_s=r.choice([1e-3, 1e-2, 0.05]),
-        timeline=tuple(_entry(r, n, len(groups)) for _ in range(r.randint(0, 5))),
+        timeline=tuple(_entry(r, n, len(groups), old) for _ in range(r.randint(0, 5))),
     )

@@ -19,6 +19,11 @@ def _commands(r: random.Random, spec: HostSpec) -> np.ndarray:
     return np.array([[r.choice([-1, r.randint(10, g.pages)]) for g in spec.guests]])
 
 
+def _protections(r: random.Random, spec: HostSpec) -> np.ndarray:
+    none = spec.ram_pages
+    return np.array([[r.choice([-1, none, r.randint(0, g.pages)]) for g in spec.guests]])
+
+
 def _try(seed: int, periods: int = 20) -> None:
     r = random.Random(seed)
     spec = replace(random_host(r), fast=r.random() < 0.3)
@@ -30,6 +35,9 @@ def _try(seed: int, periods: int = 20) -> None:
         fleet.check()
         if r.random() < 0.5:
             fleet.set_targets(_commands(r, spec))
+            fleet.check()
+        if not spec.global_lru and r.random() < 0.2:
+            fleet.set_cgroups(_protections(r, spec), _protections(r, spec))
             fleet.check()
         if r.random() < 0.1:
             fleet.restore([0], fleet.snapshot([0]))

@@ -25,6 +25,7 @@ BYTE_UNITS = {
     "TiB": Decimal(2**40),
 }
 SECOND_UNITS = {
+    "ns": Decimal("0.000000001"),
     "us": Decimal("0.000001"),
     "ms": Decimal("0.001"),
     "s": Decimal(1),

@@ -38,6 +38,7 @@ DEF_PRIORITY = 12  # a scan looks at 1/4096 of a list at first, at twice that af
 SCAN_ROUNDS = 16  # fruitless rounds until kswapd gives up, MAX_RECLAIM_RETRIES
 BALLOON_BATCH = 256  # [small pages] PFNs per virtqueue message
 REPORT_PASSES = 16  # a pass of free page reporting takes at least this part of a list
+LARGEST_PIECE = 1024  # [small pages] 4 MiB, order 10: the largest that the guest's allocator keeps
 HUGE_PAGES = 512  # [small pages] in 2 MiB
 VIRTIO_MEM_RETRY_S = 50.0  # until virtio-mem tries again after a failure, twice as long each time
 VIRTIO_MEM_TRIES = 5  # to empty a block while what is in it is under I/O

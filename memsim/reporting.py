@@ -1,10 +1,11 @@
 """Free page reporting as Linux ships it: passes of a guest's task over its free lists.
 
 A pass begins `report_every_s` after a piece of the asked order came free, unless free memory is
-close to the low watermark.  It takes ceil(n / (16 * batch)) reports from a list of n pieces, so
+close to the low watermark.  It takes 1 + ceil(n / (16 * batch)) reports from a list of n pieces, so
 that an idle guest has told of all its memory after 16 passes, and the next pass follows if that
-was not all.  What is new stands at the head of a list, what was reported at its tail, so that the
-allocator prefers what the host still backs (mm/page_reporting.c).
+was not all.  A piece is as large as the allocator keeps it, 4 MiB at most: a guest with little
+memory tells of 256 MiB a pass.  What is new stands at the head of a list, what was reported at its
+tail, so that the allocator prefers what the host still backs (mm/page_reporting.c).
 
 The host drops frames and slots at once, needed or not: the next touch is a fresh fault.
 """
@@ -21,6 +22,7 @@ from memsim.params import (
     DONTNEED_HUGE_S,
     DONTNEED_S,
     HUGE_PAGES,
+    LARGEST_PIECE,
     REPORT_PASSES,
     REPORT_PIECE_S,
     USER_EXIT_S,
@@ -62,8 +64,14 @@ def _report(m: Machine, g: int, first: int, n: int) -> float:
 
 @kernel
 def _room(m: Machine, n: int) -> int:
-    # Entries of a report that a piece of n pages takes: more than one if it is beyond a block.
-    return max(1, int(n * m.host[0].sub / HUGE_PAGES))
+    # Entries of a report that a piece of n pages takes: more than one if it is beyond the largest.
+    return max(1, int(n * m.host[0].sub / LARGEST_PIECE))
+
+
+@kernel
+def _fit(m: Machine, n: int) -> int:
+    # Blocks of n pages that the largest piece holds.
+    return max(1, int(LARGEST_PIECE / (n * m.host[0].sub)))
 
 
 @kernel
@@ -87,8 +95,17 @@ def _report_pieces(m: Machine, g: int, most: int) -> tuple[float, int]:
 
 
 @kernel
+def _is_new(m: Machine, g: int, b: int) -> bool:
+    # Whether a block is one of the guest's, wholly free and not told of.
+    gs = m.guest[g]
+    if b >= gs.block0 + gs.blocks or m.block[b].free < m.block[b].pages:
+        return False
+    return m.page[m.block[b].first].gflags & G_REPORTED == 0
+
+
+@kernel
 def _report_blocks(m: Machine, g: int, most: int) -> tuple[float, int]:
-    # Up to `most` entries of wholly free blocks.
+    # Up to `most` entries of wholly free blocks, two neighbours being one piece.
     gs = m.guest[g]
     cost = 0.0
     entries = 0
@@ -99,6 +116,10 @@ def _report_blocks(m: Machine, g: int, most: int) -> tuple[float, int]:
             break
         cost += _report(m, g, bl.first, bl.pages)
         block_to_tail(m, g, b)
+        other = gs.block0 + ((b - gs.block0) ^ 1)
+        if _fit(m, bl.pages) > 1 and _is_new(m, g, other):
+            cost += _report(m, g, m.block[other].first, m.block[other].pages)
+            block_to_tail(m, g, other)
         gs.report_blocks_left -= 1
         entries += _room(m, bl.pages)
     return cost, entries
@@ -116,8 +137,8 @@ def _unreported(m: Machine, g: int) -> bool:
 
 @kernel
 def _share(n: int, batch: int) -> int:
-    # Entries of a list of n that a pass may take: whole reports.
-    return batch * -(-n // (REPORT_PASSES * batch))
+    # Entries of a list of n that a pass may take: whole reports, and one for what came since.
+    return batch * (1 + -(-n // (REPORT_PASSES * batch)))
 
 
 @kernel
@@ -130,7 +151,8 @@ def _begin_pass(m: Machine, g: int) -> bool:
     gs.report_left = 0
     if gs.report_pages < hs.block_pages:
         gs.report_left = _share(m.lists[guest_row(g, ORDER_0)].count, gs.report_batch)
-    gs.report_blocks_left = _share(gs.free_blocks, gs.report_batch)
+    pieces = -(-gs.free_blocks // _fit(m, hs.block_pages))
+    gs.report_blocks_left = _share(pieces, gs.report_batch)
     gs.report_active = 1
     return True
 

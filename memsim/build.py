@@ -76,6 +76,10 @@ def _check_guest(spec: HostSpec, guest: GuestSpec, at: str) -> None:
     need(0 < guest.pages < 1 << 30, f"pages: {guest.pages}")
     need(0 <= guest.min_pages <= guest.pages, f"min_pages: {guest.min_pages}")
     need(guest.kernel_pages < guest.pages, f"kernel_pages: {guest.kernel_pages} leave nothing")
+    need(
+        0 <= guest.reserved_pages <= guest.kernel_pages,
+        f"reserved_pages: {guest.reserved_pages}, at most kernel_pages expected",
+    )
     need(guest.vcpus >= 1, f"vcpus: {guest.vcpus}")
     need(0 <= guest.disk < len(spec.devices), f"disk: {guest.disk}")
     need(
@@ -93,6 +97,16 @@ def _check_guest(spec: HostSpec, guest: GuestSpec, at: str) -> None:
             _check_phase(guest, task, phase, f"{at}.tasks[{j}].phases[{i}]")
 
 
+OF_GUEST_KERNELS = (  # costs that a guest's own kernel spends: emulation makes them longer
+    "c_gfault",
+    "c_inflate",
+    "c_deflate",
+    "c_greclaim",
+    "c_gscan",
+    "c_free",
+    "c_migrate",
+    "c_cscan",
+)
 _ON_REGION = (Op.TOUCH, Op.READ, Op.WRITE, Op.ALLOCATE, Op.FREE, Op.HINT_FREE, Op.FOLLOW)
 
 
@@ -210,6 +224,7 @@ class _Builder:
             "io_first": NOBODY,
             "stats_time_s": -1.0,
             "kernel_size": guest.kernel_pages,
+            "reserved_pages": guest.reserved_pages,
             "cgroup": guest.cgroup if guest.cgroup >= 0 else len(spec.cgroups) + g,
             "code_pages": max(1, round(params.EMULATOR_CODE_PAGES / sub)),
             "wm_min": low,
@@ -434,6 +449,8 @@ class _Builder:
             "c_map": params.MAP_S,
             "c_zram": device.latency_s if device.kind == DeviceKind.ZRAM else 0.0,
         }
+        for name in OF_GUEST_KERNELS:
+            costs[name] *= spec.emulation
         return {name: cost * sub for name, cost in costs.items()} | {
             "guests": len(self.guests),
             "tasks": len(self.tasks),

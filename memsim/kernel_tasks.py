@@ -47,7 +47,7 @@ def polled(m: Machine, g: int, t: float) -> None:
     gs.stats_time_s = t
     # Without deflate-on-oom ballooned memory leaves the total; with it, it only looks used.
     hides = (gs.resize > 1 and gs.resize != BALLOON_HUGE) or not gs.deflate_on_oom
-    gs.stats_total = gs.pages - (out if hides else 0)
+    gs.stats_total = gs.pages - gs.reserved_pages - (out if hides else 0)
     soft = out if is_soft(m, g) else 0
     gs.stats_free = max(0, gs.free_pages - soft)
     gs.stats_available = max(0, available(m, g) - soft)

@@ -172,6 +172,7 @@ class GuestSpec:
     vcpus: int = 1
     cpu_weight: int = 1024  # CPU share of each vCPU on the host
     kernel_pages: int = 0  # unmovable
+    reserved_pages: int = 0  # of these: set aside at boot, not in the guest's MemTotal
     emulator_pages: int = 0  # anonymous memory of the emulator, on the host
     swap_pages: int = 0  # the guest's own swap, on its disk
     disk: int = 0  # index into HostSpec.devices
@@ -263,5 +264,6 @@ class HostSpec:
     readahead_virtual: bool = True  # False: windows lie in slot space (rotating, 2011)
     readahead_bytes: int = 32768  # window of the host's swap readahead: page-cluster 3
     tick_s: float = 0.01
+    emulation: float = 1.0  # guest kernels take so many times longer: software emulation
     fast: bool = False  # jump over touches that change nothing; other draws, equal in law
     timeline: tuple[Entry, ...] = field(default=())

@@ -280,6 +280,7 @@ guest_dtype = np.dtype(
         ("boot_s", "f8"),
         ("stats_period_s", "f8"),
         ("kernel_size", "i8"),
+        ("reserved_pages", "i8"),  # of these: not in MemTotal
         ("emulator_pages", "i8"),
         ("code_pages", "i8"),
         ("code_resident", "i8"),

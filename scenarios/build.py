@@ -93,6 +93,7 @@ class Built:
     task_names: tuple[str, ...]
     kernel_pages: int
     streams: tuple[np.ndarray, ...] = ()
+    reserved_pages: int = 0
 
 
 class _CurveTable:
@@ -159,7 +160,13 @@ def build_work(work: Work, owner: Owner) -> Built:
     kernel = owner.pages(work.kernel.of(owner.size))
     streams = tuple(_recorded(stream, owner.page) for stream in work.streams.values())
     return Built(
-        tuple(regions), tuple(curves.curves), tuple(tasks), tuple(task_names), kernel, streams
+        tuple(regions),
+        tuple(curves.curves),
+        tuple(tasks),
+        tuple(task_names),
+        kernel,
+        streams,
+        owner.pages(work.reserved.of(owner.size)),
     )
 
 

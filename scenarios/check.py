@@ -71,6 +71,8 @@ def _fits(work: Work, guest: Guest, page: int) -> Iterator[str]:
     kernel = work.kernel.of(guest.size)
     if kernel >= guest.size:
         yield f"work.kernel: {kernel}: expected less than size, {guest.size}"
+    if (reserved := work.reserved.of(guest.size)) > kernel:
+        yield f"work.reserved: {reserved}: expected at most kernel, {kernel}"
     if guest.min.of(guest.size) < kernel:
         yield (
             f"min: {guest.min.of(guest.size)}: expected at least what its kernel"

@@ -77,6 +77,7 @@ def _host(
         ept_dirty_bits=not old,
         readahead_virtual=not (old or rotating),
         tick_s=host.tick,
+        emulation=host.emulation,
         fast=host.fast,
         timeline=timeline,
     )

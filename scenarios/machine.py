@@ -124,6 +124,9 @@ class Host(Config):
     )
     cores: int = Field(default=4, ge=1)
     tick: Seconds = Field(default=0.01, gt=0)
+    emulation: float = Field(
+        default=1.0, ge=1, description="guest kernels take so many times longer: software emulation"
+    )
     fast: bool = Field(
         default=False,
         description="jump over touches that change nothing: other draws, the same distribution",

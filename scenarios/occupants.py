@@ -282,6 +282,7 @@ def guest_spec(
         vcpus=vcpus,
         cpu_weight=guest.cpu_weight,
         kernel_pages=built.kernel_pages,
+        reserved_pages=built.reserved_pages,
         emulator_pages=guest.emulator // place.page,
         swap_pages=swap,
         disk=list(host.devices).index(disk),

@@ -270,6 +270,9 @@ class Work(Config):
     kernel: AmountField = Field(
         default=Amount(share=0.06), description="unmovable memory of its kernel"
     )
+    reserved: AmountField = Field(
+        default=Amount(), description="part of it that is set aside at boot: not in MemTotal"
+    )
     regions: dict[str, Region] = Field(default={})
     curves: dict[str, Curve] = Field(default={})
     streams: dict[str, Stream] = Field(default={}, description="recorded page numbers")

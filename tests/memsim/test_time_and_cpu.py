@@ -58,6 +58,20 @@ def test_first_touches_cost_what_was_measured_and_what_the_program_takes() -> No
     assert fleet.account[0, 0, 0, FRESH_FAULT] == 0.0
 
 
+def test_emulation_stretches_the_guest_kernels_part_alone() -> None:
+    spec = host(guest((anon(500),), (Phase(Op.ALLOCATE, region=0, cost_s=0.0),)), emulation=4.0)
+    once = params.EPT_FAULT_S + 4 * params.GUEST_FAULT_S
+    assert live(spec, 1.0).account[0, 0, 0, NOMINAL] == pytest.approx(500 * once, rel=1e-6)
+
+
+def test_what_a_guest_sets_aside_at_boot_is_not_in_its_total() -> None:
+    pages = {"kernel_pages": 100, "reserved_pages": 40}
+    one = guest((anon(8),), (Phase(Op.SLEEP, seconds=9.0),), stats_period_s=1.0, **pages)
+    seen = live(host(one), 3.0).guest[0, 0]
+    assert seen["stats_total"] == seen["pages"] - 40
+    assert seen["stats_available"] <= seen["pages"] - 100
+
+
 def test_open_loop_arrivals_come_at_their_rate_and_wait_for_service() -> None:
     # Utilisation 0.5, deterministic service: the mean wait in line is rho / (2 (1 - rho)) services.
     touch = Phase(Op.TOUCH, region=0, rate=50.0, cost_s=0.01)

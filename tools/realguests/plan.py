@@ -1,8 +1,8 @@
 """What of a scenario real guests can do, and that they do just that.
 
 Ignored are the fields that describe simulated hardware, because the machine is what it is: the
-host's page, ram, cores, tick, kernel, reserved and devices, a guest's emulator and its work's
-kernel, and the cost of an access.
+host's page, ram, cores, tick, emulation, kernel, reserved and devices, a guest's emulator, its
+work's kernel and reserved, and the cost of an access.
 """
 
 from collections.abc import Iterator

@@ -15,7 +15,7 @@ PIP := $(RUN) -m pip --disable-pip-version-check
 JOBS ?= auto
 ARGS ?=
 
-.PHONY: help install demo test check format rollouts bench clean
+.PHONY: help install demo test check format rollouts validate bench clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ format: install  ## put the code into its format
 rollouts: install  ## write the golden rollouts anew; review the difference
 	@$(RUN) -m pytest -m golden --write-golden $(ARGS)
 	@git diff --stat -- '*/golden/*'
+
+validate: install  ## published experiments; writes docs/validation.md (half an hour)
+	@$(RUN) -m validation $(ARGS)
 
 bench: install  ## the table of docs/performance.md
 	@$(RUN) -m benchmarks $(ARGS)

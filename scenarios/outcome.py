@@ -15,6 +15,7 @@ from contract.loop import Loop
 from contract.policy import Policy
 from memsim.account import CLASSES
 from memsim.fleet import Mark
+from memsim.spec import Op, Task
 from scenarios.hosts import SimulatedHosts
 from scenarios.randomness import Key
 from scenarios.schema import Scenario
@@ -81,17 +82,18 @@ class Span:
             name: guest, None for all.
         """
         rise = self.last.task[field].astype(np.float64) - self.first.task[field]
-        return float(sum(rise[slot, j] for slot, j in self._tasks(task, name)))
+        return float(sum(rise[slot, j] for slot, j in self.places(task, name)))
 
     def lost_s(self, cause: str, task: str = "", name: str | None = None) -> float:
         """[s] of tasks booked to a class of `memsim.account.CLASSES`."""
         rise = (self.last.account - self.first.account)[:, :, CLASSES.index(cause)]
-        return float(sum(rise[slot, j] for slot, j in self._tasks(task, name)))
+        return float(sum(rise[slot, j] for slot, j in self.places(task, name)))
 
     def _slots(self, name: str | None) -> list[int]:
         return [self.guests.index(name)] if name is not None else list(range(len(self.guests)))
 
-    def _tasks(self, task: str, name: str | None) -> Iterator[tuple[int, int]]:
+    def places(self, task: str = "", name: str | None = None) -> Iterator[tuple[int, int]]:
+        """Slots and numbers of the tasks of a name, as `task` takes them."""
         for slot in self._slots(name):
             for j, own in enumerate(self.tasks[slot]):
                 if own == task or not task or own.startswith(f"{task}-"):
@@ -105,6 +107,7 @@ class Outcome:
     page_bytes: int
     guests: tuple[str, ...]
     tasks: tuple[tuple[str, ...], ...]  # of each guest
+    delays_s: tuple[tuple[float, ...], ...]  # of each task: how long it sleeps before all else
     marks: tuple[tuple[str, Mark], ...]  # in the order of time, BEGIN and END included
     samples: Samples
 
@@ -134,12 +137,19 @@ class Outcome:
         chosen = values if name is None else values[self.guests.index(name)]
         return float(np.sum(chosen)) * self.page_bytes
 
-    def finished_s(self, task: str, name: str | None = None) -> float:
-        """[s] from a task's start to its end, the mean over all of that name; NaN: unfinished."""
-        task_view = self.at(END).task
-        took = task_view["finished_s"] - task_view["started_s"]
-        span = self.between()
-        return float(np.mean([took[place] for place in span._tasks(task, name)]))
+    def job_s(self, task: str, name: str | None = None) -> float:
+        """[s] from a task's first phase that is no sleep to its end; NaN: unfinished.
+
+        Args:
+            task: as for `Span.task`; the mean over all of that name.
+            name: guest, None for all.
+        """
+        view = self.at(END).task
+        took = [
+            view["finished_s"][slot, j] - view["started_s"][slot, j] - self.delays_s[slot][j]
+            for slot, j in self.between().places(task, name)
+        ]
+        return float(np.mean(took)) if took else float("nan")
 
 
 def run(
@@ -203,6 +213,9 @@ class _Sampler:
             page_bytes=drawn.spec.page_bytes,
             guests=tuple(guest.name for guest in drawn.guests),
             tasks=tuple(guest.task_names for guest in drawn.guests),
+            delays_s=tuple(
+                tuple(_delay_s(task) for task in guest.tasks) for guest in drawn.spec.guests
+            ),
             marks=tuple(marks),
             samples=self._samples(drawn.spec.page_bytes),
         )
@@ -232,3 +245,8 @@ class _Sampler:
             taken=pages("taken_pages"),
             swap_used=np.array([row[2] * page for row in self._rows]),
         )
+
+
+def _delay_s(task: Task) -> float:
+    first = task.phases[0]
+    return float(first.seconds) if first.op == Op.SLEEP else 0.0

@@ -1,12 +1,16 @@
 """One run of a scenario: counters between marks, jobs, samples, policies."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from agents.baselines import load_policy
-from configs.loading import build
+from configs.loading import build, dump
+from scenarios.__main__ import main
+from scenarios.ledger import ledger
 from scenarios.outcome import BEGIN, END, NoSuchMark, run
 from scenarios.schema import Scenario
 
@@ -32,6 +36,7 @@ def a_scenario(**changes: Any) -> Scenario:  # noqa: ANN401  parts of a scenario
                                 "phases": [
                                     {"op": "compute", "seconds": "3s"},
                                     {"op": "signal", "event": "half"},
+                                    {"op": "sleep", "seconds": "10ms"},
                                     {"op": "allocate", "region": "heap"},
                                     {"op": "compute", "seconds": "2s"},
                                 ],
@@ -72,14 +77,14 @@ def test_a_run_ends_at_its_last_mark() -> None:
     found = run(a_scenario())
     assert [name for name, _ in found.marks] == [BEGIN, "half", "later", END]
     assert found.at(END).time_s <= found.at("later").time_s + 1.0
-    assert np.isnan(found.finished_s("job"))
+    assert np.isnan(found.job_s("job"))
 
 
 def test_without_marks_it_ends_with_the_scenario_and_jobs_tell_their_time() -> None:
     found = run(a_scenario(timeline=[], length="10s"))
     assert found.at(END).time_s == 10.0
-    assert found.finished_s("job") == pytest.approx(5.0, rel=0.01)
-    assert found.finished_s("other", "a") == pytest.approx(1.0, abs=0.01)
+    assert found.job_s("job") == pytest.approx(5.0, rel=0.01)
+    assert found.job_s("other", "a") == pytest.approx(0.0, abs=0.01)  # it only sleeps
 
 
 def test_a_mark_that_was_not_reached_is_named() -> None:
@@ -99,3 +104,28 @@ def test_a_policy_sets_targets_and_nobody_else_does() -> None:
     assert run(a_scenario()).at(END).guest["target_pages"][0] < 0
     static = run(a_scenario(), policy=load_policy("static", {}))
     assert static.at(END).guest["target_pages"][0] * static.page_bytes == 64 * MIB
+
+
+def test_the_ledger_holds_all_of_it_as_plain_data() -> None:
+    found = json.loads(json.dumps(ledger(run(a_scenario(timeline=[], length="10s")))))
+    (span,) = found["between"]
+    assert (span["from"], span["to"], span["seconds"]) == (BEGIN, END, 10.0)
+    job = span["guests"]["a"]["tasks"]["job-1"]
+    assert job["accesses"] == 32 * MIB / 4096
+    assert job["nominal_s"] == pytest.approx(5.0, rel=0.01)
+    assert found["marks"][-1]["guests"]["a"]["anon_bytes"] == 32 * MIB
+    assert found["tasks"][0]["seconds"] == pytest.approx(5.0, rel=0.01)
+
+
+def test_the_command_runs_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(dump(a_scenario()))
+    assert main([str(path), "--policy", "equal", "--json", str(tmp_path / "found.json")]) == 0
+    printed = capsys.readouterr().out
+    assert "half to later, 1.000 s" in printed
+    assert "a other: done in" in printed
+    assert json.loads((tmp_path / "found.json").read_text())["policy"] == "equal"
+    assert main([str(path), "--set", "host.cores=0"]) == 2
+    assert "host.cores: got 0" in capsys.readouterr().err
+    assert main([str(path), "--policy", "nobody"]) == 2
+    assert "nobody" in capsys.readouterr().err

@@ -50,6 +50,7 @@ from memsim.state import (
     G_FILL,
     G_HINT,
     G_IO,
+    G_KEPT,
     G_REF,
     G_VOID,
     H_DIRTY,
@@ -63,6 +64,7 @@ from memsim.state import (
 )
 from memsim.touch import LOOP, READ, SEQUENTIAL, WRITE
 from memsim.waits import begin_io_wait
+from memsim.workingset import come_back
 from memsim.writeback import flush_excess, too_dirty
 
 _FILE, _KERNEL = 1, 2  # memsim.spec.RegionKind
@@ -177,8 +179,10 @@ def _swap_in(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float, 
     pg = m.page[p]
     pg.gstate = ANON
     pg.vpn = v
-    pg.gflags = np.uint16((pg.gflags & G_HINT) | G_IO | G_REF)
+    pg.gflags = np.uint16((pg.gflags & G_KEPT) | G_IO | G_REF)
     pg.gprev = r
+    come_back(m, g, p, m.vpage[v].age)
+    gs.anon_refaults += 1
     m.vpage[v].page = p
     gs.anon_pages += 1
     gs.guest_major += 1
@@ -198,7 +202,7 @@ def _write_new(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float
     if p == NOBODY:
         return guest_reclaim(m, e, k, t)
     add_file(m, g, p, v, m.vpage[v].page == EVICTED)
-    m.page[p].gflags = np.uint16((m.page[p].gflags & G_HINT) | G_FILL)
+    m.page[p].gflags = np.uint16((m.page[p].gflags & G_KEPT) | G_FILL)
     guest_push(m, g, INACTIVE_FILE, p)
     return DONE, m.host[0].c_gfault, NOMINAL
 

@@ -80,6 +80,7 @@ def _check_guest(spec: HostSpec, guest: GuestSpec, at: str) -> None:
         0 <= guest.reserved_pages <= guest.kernel_pages,
         f"reserved_pages: {guest.reserved_pages}, at most kernel_pages expected",
     )
+    need(0 <= guest.swappiness <= 200, f"swappiness: {guest.swappiness}, 0 to 200 expected")
     need(guest.vcpus >= 1, f"vcpus: {guest.vcpus}")
     need(0 <= guest.disk < len(spec.devices), f"disk: {guest.disk}")
     need(
@@ -209,6 +210,8 @@ class _Builder:
                 "stuck",
                 "resize_delay_s",
                 "lru_exact",
+                "lru_2011",
+                "swappiness",
                 "start",
                 "start_s",
                 "stop_s",
@@ -471,6 +474,7 @@ class _Builder:
             "tick_s": spec.tick_s,
             "batch": max(1, round(params.RECLAIM_BATCH / sub)),
             "global_lru": spec.global_lru,
+            "lru_2011": spec.lru_2011,
             "ept_dirty": spec.ept_dirty_bits,
             "ra_virtual": spec.readahead_virtual,
             "ra_small": spec.readahead_bytes / params.SMALL_PAGE,

@@ -26,7 +26,9 @@ from memsim.state import (
     G_DIRTY,
     G_FILL,
     G_HINT,
+    G_HOST,
     G_IO,
+    G_KEPT,
     G_REPORTED,
     G_VOID,
     H_DIRTY,
@@ -85,7 +87,7 @@ def _become(m: Machine, g: int, p: int, q: int) -> None:
     which = old.glist - 1
     new.gstate = old.gstate
     new.vpn = old.vpn
-    new.gflags = np.uint16(old.gflags & (G_BITS - G_HINT - G_REPORTED))
+    new.gflags = np.uint16((old.gflags & (G_BITS - G_KEPT - G_REPORTED)) | (new.gflags & G_HOST))
     if old.gstate == ANON:
         gs.anon_pages += 1
     elif old.gstate == FILE:

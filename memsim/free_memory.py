@@ -17,7 +17,7 @@ from memsim.state import (
     FREE,
     G_BACK,
     G_DIRTY,
-    G_HINT,
+    G_KEPT,
     G_REPORTED,
     KERNEL,
     KSWAPD,
@@ -55,7 +55,7 @@ def give_page(m: Machine, p: int) -> None:
     if pg.gflags & G_BACK:
         gs.writeback_pages -= 1
     pg.gstate = FREE
-    pg.gflags &= np.uint16(G_HINT)
+    pg.gflags &= np.uint16(G_KEPT)
     pg.vpn = NOBODY
     gs.free_pages += 1
     m.task[kswapd_of(m, g)].rounds = 0

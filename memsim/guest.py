@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from memsim.balance import note_scan
 from memsim.free_memory import give_page, pop_page, wake_kswapd
 from memsim.guest_lru import count_reclaim
 from memsim.guest_swap import free_gslot, swap_out
@@ -12,15 +13,14 @@ from memsim.page_cache import drop_file, write_back
 from memsim.quiet import stirred
 from memsim.state import (
     ACTIVE_ANON,
-    ACTIVE_FILE,
     ANON,
     FILE,
     G_BACK,
     G_BITS,
     G_DIRTY,
     G_FILL,
-    G_HINT,
     G_IO,
+    G_KEPT,
     G_REF,
     G_SEEN,
     INACTIVE_ANON,
@@ -31,6 +31,7 @@ from memsim.state import (
     SWAPPED_BASE,
     WANTED,
 )
+from memsim.workingset import leave_shadow
 
 
 @kernel
@@ -61,10 +62,12 @@ def add_anon(m: Machine, g: int, p: int, v: int) -> None:
     pg = m.page[p]
     pg.gstate = ANON
     pg.vpn = v
-    pg.gflags = np.uint16((pg.gflags & G_HINT) | G_FILL | G_REF)
+    pg.gflags = np.uint16((pg.gflags & G_KEPT) | G_FILL | G_REF)
     m.vpage[v].page = p
     m.guest[g].anon_pages += 1
-    guest_push(m, g, ACTIVE_ANON if not m.guest[g].lru_exact else INACTIVE_ANON, p)
+    old = m.guest[g].lru_2011  # since 5.9 it has to be used twice first
+    guest_push(m, g, ACTIVE_ANON if old else INACTIVE_ANON, p)
+    note_scan(m, g, p, 1, old)
 
 
 @kernel
@@ -73,7 +76,7 @@ def add_kernel(m: Machine, g: int, p: int, v: int) -> None:
     pg = m.page[p]
     pg.gstate = KERNEL
     pg.vpn = v
-    pg.gflags = np.uint16((pg.gflags & G_HINT) | G_FILL)
+    pg.gflags = np.uint16((pg.gflags & G_KEPT) | G_FILL)
     m.vpage[v].page = p
     m.guest[g].kernel_pages += 1
 
@@ -120,10 +123,9 @@ def finish_disk_read(m: Machine, r: int) -> None:
             continue
         hot = (pg.gflags & G_SEEN) != 0
         pg.gflags &= np.uint16(G_BITS - G_IO - G_SEEN)
-        if pg.gstate == ANON:
-            guest_push(m, g, INACTIVE_ANON, p)
-        else:
-            guest_push(m, g, ACTIVE_FILE if hot else INACTIVE_FILE, p)
+        inactive = INACTIVE_ANON if pg.gstate == ANON else INACTIVE_FILE
+        guest_push(m, g, inactive + hot, p)
+        note_scan(m, g, p, 1, hot)
 
 
 @kernel
@@ -155,6 +157,7 @@ def finish_disk_write(m: Machine, r: int) -> None:
         elif used:
             free_gslot(m, g, rq.head)
         else:
+            leave_shadow(m, g, v, p)
             m.vpage[v].page = SWAPPED_BASE - rq.head
             count_reclaim(m, g, rq.wanted, 1)
             give_page(m, p)

@@ -2,13 +2,15 @@
 
 import numpy as np
 
+from memsim.balance import may_deactivate, note_scan
 from memsim.jit import kernel
-from memsim.lists import guest_push, guest_remove, guest_row, inactive_is_low
+from memsim.lists import guest_push, guest_remove, guest_row
 from memsim.machine import Machine
 from memsim.quiet import stirred
 from memsim.state import (
     ACTIVE_ANON,
     ACTIVE_FILE,
+    ANON,
     ASYNC,
     DIRECT,
     FILE,
@@ -21,6 +23,7 @@ from memsim.state import (
     G_REF,
     G_SEEN,
     G_VOID,
+    G_WORKINGSET,
     INACTIVE_ANON,
     INACTIVE_FILE,
     NOBODY,
@@ -35,8 +38,8 @@ def activate(m: Machine, g: int, p: int) -> None:
     guest_remove(m, g, p)
     guest_push(m, g, ACTIVE_FILE if pg.gstate == FILE else ACTIVE_ANON, p)
     pg.gflags &= np.uint16(G_BITS - G_SEEN)
-    if pg.gstate == FILE:
-        m.guest[g].age += np.uint32(1)
+    m.guest[g].age += np.uint32(1)
+    note_scan(m, g, p, 0, 1)
 
 
 @kernel
@@ -53,53 +56,29 @@ def mark_accessed(m: Machine, g: int, p: int) -> None:
         pg.gflags |= np.uint16(G_SEEN)
     elif pg.glist == 1 + INACTIVE_FILE or pg.glist == 1 + INACTIVE_ANON:
         activate(m, g, p)
+        note_scan(m, g, p, 1, 0)
 
 
 @kernel
 def deactivate(m: Machine, g: int, inactive: int, force: bool) -> int:
-    """Move a batch from the active tail if the inactive list is low, or by force; returns how many.
+    """Move a batch from the active tail if reclaim may, or by force; returns how many.
 
     The guest bit is cleared, and the page deactivated whatever it was.
     """
     hs = m.host[0]
-    a, b = m.lists[guest_row(g, inactive)], m.lists[guest_row(g, inactive + 1)]
-    gib = (a.count + b.count) * hs.page_bytes / 1073741824.0
-    if m.guest[g].lru_exact or not (force or inactive_is_low(a.count, b.count, gib)):
+    b = m.lists[guest_row(g, inactive + 1)]
+    if m.guest[g].lru_exact or not (force or may_deactivate(m, g, inactive)):
         return 0
     n = 0
     stirred(m, g)
     while n < hs.batch and b.tail != NOBODY:
         p = b.tail
         guest_remove(m, g, p)
-        m.page[p].gflags &= np.uint16(G_BITS - G_REF)
+        note_scan(m, g, p, 1, (m.page[p].gflags & G_REF) != 0)
+        m.page[p].gflags = np.uint16((m.page[p].gflags & (G_BITS - G_REF)) | G_WORKINGSET)
         guest_push(m, g, inactive, p)
         n += 1
     return n
-
-
-@kernel
-def choose_type(m: Machine, g: int) -> int:
-    """Choose the inactive list to scan: anonymous or file memory.
-
-    Without swap, or with plenty of inactive cache, file only; else in turns, in proportion to
-    their sizes.
-    """
-    gs = m.guest[g]
-    files = m.lists[guest_row(g, INACTIVE_FILE)].count + m.lists[guest_row(g, ACTIVE_FILE)].count
-    anons = m.lists[guest_row(g, INACTIVE_ANON)].count + m.lists[guest_row(g, ACTIVE_ANON)].count
-    if gs.swap_used_pages >= gs.gslots or anons == 0:
-        return INACTIVE_FILE
-    if files == 0:
-        return INACTIVE_ANON
-    gib = files * m.host[0].page_bytes / 1073741824.0
-    inactive = m.lists[guest_row(g, INACTIVE_FILE)].count
-    if inactive > m.host[0].batch and not inactive_is_low(inactive, files - inactive, gib):
-        return INACTIVE_FILE
-    gs.scan_credit += anons
-    if gs.scan_credit >= files:
-        gs.scan_credit -= files + anons
-        return INACTIVE_ANON
-    return INACTIVE_FILE
 
 
 @kernel
@@ -134,11 +113,16 @@ def look_at_tail(m: Machine, g: int, inactive: int) -> int:
         guest_remove(m, g, p)
         guest_push(m, g, inactive, p)
         return 0
+    note_scan(m, g, p, 1, 0)
     if pg.gflags & G_REF and not exact:
         pg.gflags &= np.uint16(G_BITS - G_REF)
         stirred(m, g)
-        if pg.gflags & G_SEEN:
+        # Until 5.9 one use of anonymous memory was enough.
+        if pg.gstate == ANON and m.guest[g].lru_2011:
             activate(m, g, p)
+        elif pg.gflags & G_SEEN:
+            activate(m, g, p)
+            pg.gflags |= np.uint16(G_SEEN)  # page_check_references leaves it, unlike read(2)
         else:
             pg.gflags |= np.uint16(G_SEEN)
             guest_remove(m, g, p)

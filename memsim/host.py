@@ -12,6 +12,7 @@ from memsim.machine import Machine
 from memsim.readahead import swap_in
 from memsim.state import (
     CACHED,
+    G_BITS,
     H_BACK,
     H_DIRTY,
     H_EVER,
@@ -21,12 +22,14 @@ from memsim.state import (
     NOBODY,
     READING,
     RESIDENT,
+    SEEN,
     SWAP_WRITE,
     SWAPPED,
     UNBACKED,
     WRITING,
 )
 from memsim.swap import alloc_slot, free_slot
+from memsim.workingset import comes_back_to_host, leave_host_shadow
 
 # What a fault needs before it can go on.
 NOW, NEED_FRAME, NEED_READ, NEED_LOCK, NEED_REQUEST = range(5)
@@ -81,7 +84,8 @@ def _fresh(m: Machine, p: int) -> int:
         gs.discarded += 1
     pg.hstate = RESIDENT
     pg.hflags = np.uint8(H_REF | H_DIRTY | H_EVER)
-    host_push(m, lru_of(m, pg.guest), 0, p)
+    pg.gflags &= np.uint16(G_BITS - SEEN)
+    host_push(m, lru_of(m, pg.guest), m.host[0].lru_2011, p)
     gs.host_fresh += 1
     return FRESH_FAULT if again else NOMINAL
 
@@ -124,10 +128,12 @@ def fault(m: Machine, p: int, scattered: bool, t: float) -> tuple[int, float, in
         gs.host_swap_in += 1
         gs.host_major += 1
         hs.swap_in_pages += 1
+        active = comes_back_to_host(m, p)
         leave_swap(m, p)
         pg.hstate = RESIDENT
         pg.hflags = np.uint8(H_REF | H_DIRTY | H_EVER)
-        host_push(m, lru_of(m, pg.guest), 0, p)
+        pg.gflags &= np.uint16(G_BITS - SEEN)
+        host_push(m, lru_of(m, pg.guest), active, p)
         return NOW, hs.c_zram, HOST_SWAP
     if swap_in(m, p, scattered, t) == NOBODY:
         give_frame(m, pg.guest)
@@ -155,12 +161,13 @@ def finish_read(m: Machine, r: int) -> None:
     while p != NOBODY:
         pg = m.page[p]
         following = pg.hnext
+        active = (pg.hflags & H_REF) != 0
         pg.hstate = CACHED
         pg.hflags = np.uint8(H_EVER)
         if is_given(m, p):
             drop_page(m, p)
         else:
-            host_push(m, lru_of(m, pg.guest), 0, p)
+            host_push(m, lru_of(m, pg.guest), active, p)
         p = following
 
 
@@ -182,6 +189,7 @@ def write_out(m: Machine, p: int, t: float) -> bool:
     if zram:
         pg.hstate = SWAPPED
         pg.hflags = np.uint8(H_EVER)
+        leave_host_shadow(m, p)
         gs.host_swapped_pages += 1
         hs.zram_stored += 1
         give_frame(m, pg.guest)
@@ -228,6 +236,7 @@ def finish_write(m: Machine, r: int) -> int:
             continue
         pg.hstate = SWAPPED
         pg.hflags = np.uint8(H_EVER)
+        leave_host_shadow(m, p)
         m.guest[pg.guest].host_swapped_pages += 1
         hs.writing_pages -= 1
         give_frame(m, pg.guest)

@@ -6,11 +6,9 @@ from memsim.account import NOMINAL
 from memsim.disk import new_request
 from memsim.free_memory import give_page
 from memsim.jit import kernel
-from memsim.lists import guest_row
 from memsim.machine import Machine
 from memsim.quiet import stirred
 from memsim.state import (
-    ACTIVE_FILE,
     DISK_READ,
     DISK_WRITE,
     EVICTED,
@@ -19,33 +17,24 @@ from memsim.state import (
     G_BITS,
     G_DIRTY,
     G_FILL,
-    G_HINT,
     G_IO,
-    G_SEEN,
+    G_KEPT,
     NEVER,
     NOBODY,
 )
+from memsim.workingset import come_back, leave_shadow
 
 
 @kernel
 def add_file(m: Machine, g: int, p: int, v: int, refault: bool) -> None:
-    """Make a page a locked page of the cache for file page v, off the lists until it is read.
-
-    A refault within the workingset's reach goes to the active list: its distance, in evictions
-    and activations since it was dropped, is at most the size of the active lists.
-    """
+    """Make a page a locked page of the cache for file page v, off the lists until it is read."""
     pg = m.page[p]
     gs = m.guest[g]
     pg.gstate = FILE
     pg.vpn = v
-    pg.gflags = np.uint16((pg.gflags & G_HINT) | G_IO)
+    pg.gflags = np.uint16((pg.gflags & G_KEPT) | G_IO)
     if refault:
-        distance = np.uint32(gs.age - m.vpage[v].age)
-        reach = m.lists[guest_row(g, ACTIVE_FILE)].count
-        if gs.gslots > 0:
-            reach += gs.anon_pages
-        if np.int64(distance) <= reach:
-            pg.gflags |= np.uint16(G_SEEN)
+        come_back(m, g, p, m.vpage[v].age)
     m.vpage[v].page = p
     gs.file_pages += 1
 
@@ -53,11 +42,9 @@ def add_file(m: Machine, g: int, p: int, v: int, refault: bool) -> None:
 @kernel
 def drop_file(m: Machine, g: int, p: int) -> None:
     """Drop a clean page of the cache, leaving its shadow entry."""
-    gs = m.guest[g]
     v = m.page[p].vpn
-    gs.age += np.uint32(1)
+    leave_shadow(m, g, v, p)
     m.vpage[v].page = EVICTED
-    m.vpage[v].age = gs.age
     give_page(m, p)
 
 

@@ -96,6 +96,8 @@ def _empty_memory(m: Machine, g: int) -> None:
     gs.anon_pages = gs.file_pages = gs.dirty_pages = gs.writeback_pages = 0
     gs.kernel_pages = gs.balloon_pages = gs.swap_used_pages = 0
     gs.gslot_next = 0
+    gs.scan_credit = gs.anon_cost = gs.file_cost = 0
+    gs.anon_scanned = gs.anon_rotated = gs.file_scanned = gs.file_rotated = 0
     gs.target_pages = gs.goal_pages = NOBODY
     gs.wm_target_low, gs.wm_target_high = gs.wm_low, gs.wm_high
     for k in range(gs.task0, gs.task0 + gs.tasks + KERNEL_TASKS):
@@ -137,6 +139,7 @@ def _start_state(m: Machine, g: int, t: float) -> None:
             _back(m, g, p, t)
         elif start == RECLAIMED and hs.free_pages > hs.min_pages and alloc_slot(m, p) != NOBODY:
             m.page[p].hstate = SWAPPED
+            m.page[p].hnext = NOBODY
             m.page[p].hflags = np.uint8(H_EVER)
             gs.host_swapped_pages += 1
             if m.device[hs.swap_device].kind == ZRAM:

@@ -1,12 +1,15 @@
 """The host's swap readahead: what is read beside the page that somebody waits for."""
 
+import numpy as np
+
 from memsim.account import HOST_SWAP
 from memsim.disk import ROTATING, new_request, submit
 from memsim.frames import take_frame
 from memsim.hinting import is_free
 from memsim.jit import kernel
 from memsim.machine import Machine
-from memsim.state import NOBODY, READING, SWAP_READ, SWAPPED
+from memsim.state import G_BITS, H_EVER, H_REF, NOBODY, READING, SEEN, SWAP_READ, SWAPPED
+from memsim.workingset import comes_back_to_host
 
 
 @kernel
@@ -14,6 +17,10 @@ def _read_in(m: Machine, r: int, p: int) -> None:
     pg = m.page[p]
     rq = m.request[r]
     gs = m.guest[pg.guest]
+    pg.gflags &= np.uint16(G_BITS - SEEN)
+    pg.hflags &= np.uint8(H_EVER)
+    if comes_back_to_host(m, p):
+        pg.hflags |= np.uint8(H_REF)
     pg.hstate = READING
     pg.hprev = r
     pg.hnext = rq.head

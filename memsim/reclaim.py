@@ -30,9 +30,11 @@ from memsim.state import (
     H_UNMAPPED,
     NOBODY,
     RESIDENT,
+    SEEN,
     SWAPPED,
     UNBACKED,
 )
+from memsim.workingset import leave_host_shadow
 
 IDLE, CHECKED, UNMAPPED = 0, 1, 2  # cpu.stage
 LOW_ROUND = 2  # from this fruitless round on direct reclaim ignores memory.low
@@ -150,12 +152,15 @@ def _drop_code(m: Machine, e: int, lru: int) -> int:
 
 @kernel
 def _deactivate(m: Machine, lru: int, force: bool) -> int:
-    # Also when the inactive list is long enough, if a whole round found nothing on it: what is
-    # pinned may fill it (sc->force_deactivate of mm/vmscan.c).
+    # Also when the inactive list is long enough, if pages came back within the workingset's reach
+    # since the last batch that brought something: then what is active may not be worth it; and if
+    # a whole round found nothing on it: what is pinned may fill it (sc->force_deactivate).
     hs = m.host[0]
     inactive, active = m.lists[host_row(m, lru, 0)], m.lists[host_row(m, lru, 1)]
     gib = _pages_on(m, lru) * hs.page_bytes / 1073741824.0
-    if not force and not inactive_is_low(inactive.count, active.count, gib):
+    gr = m.group[lru]
+    low = inactive_is_low(inactive.count, active.count, gib)
+    if not force and not low and gr.activated == gr.activated_seen:
         return 0
     n = 0
     while n < hs.batch and active.tail != NOBODY:
@@ -217,7 +222,12 @@ def check(m: Machine, e: int, group: int) -> float:
         elif pg.hflags & H_REF:
             pg.hflags &= np.uint8(255 - H_REF)
             stirred(m, pg.guest)
-            host_push(m, lru, 1, p)
+            # Until 5.9 one use of anonymous memory was enough, since then it takes two.
+            activate = hs.lru_2011 or (pg.gflags & SEEN) != 0
+            pg.gflags |= np.uint16(SEEN)
+            host_push(m, lru, activate, p)
+            if activate:
+                m.group[lru].age += np.uint32(1)
         else:
             pg.hflags |= np.uint8(H_ISOLATED)
             m.iso[e, cpu.iso_n] = p
@@ -285,6 +295,7 @@ def settle(m: Machine, e: int, t: float) -> float:
         elif pg.slot != NOBODY and (pg.hstate == CACHED or not pg.hflags & H_DIRTY):
             pg.hstate = SWAPPED
             pg.hflags = np.uint8(H_EVER)
+            leave_host_shadow(m, p)
             m.guest[g].host_swapped_pages += 1
             give_frame(m, g)
             cpu.freed += 1
@@ -298,6 +309,9 @@ def settle(m: Machine, e: int, t: float) -> float:
             pg.hstate = RESIDENT
             pg.hflags |= np.uint8(H_DIRTY)
             _put_back(m, p)
+    if cpu.iso_n > 0 and cpu.freed + cpu.wrote > 0:
+        gr = m.group[lru_of(m, m.page[m.iso[e, 0]].guest)]
+        gr.activated_seen = gr.activated
     cpu.iso_n = 0
     cpu.stage = IDLE
     return cost

@@ -6,16 +6,17 @@ how many rounds through all priorities brought nothing (`rounds`).
 
 from memsim.account import BALLOON, GUEST_RECLAIM
 from memsim.account import KSWAPD as BY_KSWAPD
+from memsim.balance import choose_kind, end_run, is_low, note_cost
 from memsim.emulator import start_io
 from memsim.free_memory import kswapd_of
 from memsim.guest import start_write
-from memsim.guest_lru import choose_type, count_reclaim, count_scan, deactivate, look_at_tail
+from memsim.guest_lru import count_reclaim, count_scan, deactivate, look_at_tail
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_remove, guest_row
 from memsim.machine import Machine
 from memsim.page_cache import drop_file
 from memsim.params import DEF_PRIORITY
-from memsim.state import ASYNC, BALLOONER, DIRECT, KSWAPD, NOBODY
+from memsim.state import ASYNC, BALLOONER, DIRECT, INACTIVE_ANON, INACTIVE_FILE, KSWAPD, NOBODY
 
 
 @kernel
@@ -46,8 +47,12 @@ def shrink(m: Machine, k: int, t: float) -> tuple[float, int, int]:
     """Scan one batch for task k; returns (CPU seconds, pages freed, pages put under write-back)."""
     hs = m.host[0]
     g = m.task[k].guest
-    inactive = choose_type(m, g)
-    cost = deactivate(m, g, inactive, m.task[k].rounds > 0) * hs.c_gscan
+    inactive = choose_kind(m, g, m.task[k].fails)
+    force = m.task[k].rounds > 0
+    cost = deactivate(m, g, inactive, force) * hs.c_gscan
+    if inactive == INACTIVE_FILE and m.guest[g].gslots > 0 and is_low(m, g, INACTIVE_ANON):
+        # Anonymous memory ages while only files are taken (age_active_anon).
+        cost += deactivate(m, g, INACTIVE_ANON, force) * hs.c_gscan
     freed = 0
     wrote = 0
     row = guest_row(g, inactive)
@@ -73,7 +78,10 @@ def shrink(m: Machine, k: int, t: float) -> tuple[float, int, int]:
                 m.request[r].wanted = who
                 cost += hs.c_greclaim
                 wrote += m.request[r].count
+                note_cost(m, g, inactive == INACTIVE_FILE, m.request[r].count)
                 start_io(m, r, 1.0, False, t)
+    if m.guest[g].free_pages >= m.guest[g].wm_target_high or (who == DIRECT and freed > 0):
+        end_run(m, g)
     count_scan(m, g, who, scanned)
     count_reclaim(m, g, who, freed)
     _judge(m, k, freed, wrote, n)

@@ -188,6 +188,8 @@ class GuestSpec:
     stuck: bool = False  # never answers to targets
     resize_delay_s: float = 0.0  # a slow guest starts to move this long after each new target
     lru_exact: bool = False  # one list, move to head
+    lru_2011: bool = False  # new anonymous pages active, no shadow entries, balance by rotation
+    swappiness: int = 60  # 0-200: pressure on anonymous memory; 100: as much as on files
     start: Start = Start.FRESH
     start_s: float = 0.0  # boots at this time
     stop_s: float = inf  # is switched off at this time
@@ -260,6 +262,7 @@ class HostSpec:
     cgroups: tuple[Cgroup, ...] = ()
     slice_low_pages: int = -1  # memory.low of the slice that all cgroups are in, -1: none
     global_lru: bool = False  # 2011: one pair of lists for all without a limit
+    lru_2011: bool = False  # as of a guest, for the host's own lists
     ept_dirty_bits: bool = True  # 2011: False, every mapping dirties
     readahead_virtual: bool = True  # False: windows lie in slot space (rotating, 2011)
     readahead_bytes: int = 32768  # window of the host's swap readahead: page-cluster 3

@@ -29,6 +29,10 @@ G_IO = 32  # the guest reads into it: locked, off the lists, `gprev` is the requ
 G_BACK = 64  # the guest writes it out
 G_VOID = 128  # its owner hinted it free and the kernel took the bit: undefined until next used
 G_REPORTED = 256  # free, and the host was told: it backs nothing of the piece it is part of
+G_WORKINGSET = 1 << 10  # was on the active list before it was last deactivated
+SEEN = 1 << 13  # the host's PG_referenced of the frame: here for want of room in hflags
+G_HOST = SEEN  # bits of the frame, not of the page in it
+G_KEPT = G_HINT | G_HOST  # what a page keeps when the guest frees it and uses it anew
 G_SLOW = G_HINT | G_FILL | G_IO | G_VOID  # a touch must not take the fast path
 
 # An anonymous page that was freed under I/O keeps G_IO or G_BACK, has no owner (vpn) and is on no
@@ -38,6 +42,9 @@ G_SLOW = G_HINT | G_FILL | G_IO | G_VOID  # a touch must not take the fast path
 
 # page.hstate: what the host has of a page; resident is the only fast one
 UNBACKED, RESIDENT, CACHED, WRITING, READING, SWAPPED = range(6)
+
+# A swapped page is on no list: hnext is its shadow entry, the clock of its host LRU.  While
+# READING, H_REF says that it goes to the active list.
 
 # page.hflags
 H_REF = 1  # host bit: set by any access
@@ -68,7 +75,8 @@ page_dtype = np.dtype(
     ]
 )
 
-# age: eviction clock of the guest; of a file page under write-back, whether reclaim WANTED it
+# age: shadow entry of a page that went (see workingset); of a file page under write-back, whether
+# reclaim WANTED it
 vpage_dtype = np.dtype([("page", "i4"), ("age", "u4")])
 
 block_dtype = np.dtype(  # 2 MiB of guest-physical memory
@@ -127,6 +135,7 @@ host_dtype = np.dtype(
         ("tick_s", "f8"),
         ("batch", "i8"),  # pages in a reclaim batch
         ("global_lru", "u1"),
+        ("lru_2011", "u1"),
         ("ept_dirty", "u1"),
         ("ra_virtual", "u1"),
         ("ra_pages", "i4"),
@@ -273,6 +282,8 @@ guest_dtype = np.dtype(
         ("movable_balloon", "u1"),
         ("stuck", "u1"),
         ("lru_exact", "u1"),
+        ("lru_2011", "u1"),
+        ("swappiness", "i4"),
         ("start", "u1"),
         ("resize_delay_s", "f8"),
         ("start_s", "f8"),
@@ -303,8 +314,17 @@ guest_dtype = np.dtype(
         ("source_block", "i4"),  # isolated: what is free in it is not given out
         ("target_block", "i4"),  # pages are moved to it, counted from block0
         ("free_blocks", "i8"),
-        ("scan_credit", "i8"),
-        ("age", "u4"),  # evictions and activations of file pages: the workingset clock
+        ("scan_credit", "i8"),  # of anonymous memory in the turns of reclaim [1/65536]
+        ("age", "u4"),  # evictions and activations: the workingset clock
+        # what reclaim costs, by kind of memory: modern, then the ratios of 2011 [pages]
+        ("anon_cost", "i8"),
+        ("file_cost", "i8"),
+        ("anon_scanned", "i8"),
+        ("file_scanned", "i8"),
+        ("anon_rotated", "i8"),
+        ("file_rotated", "i8"),
+        ("anon_activated_seen", "i8"),  # counters below when a run of reclaim ended last
+        ("file_activated_seen", "i8"),
         ("gslot_next", "i8"),
         ("flush_hand", "i8"),
         ("io_first", "i4"),  # disk request that keeps its pages while it waits for a frame
@@ -327,6 +347,9 @@ guest_dtype = np.dtype(
         ("guest_major", "i8"),
         ("guest_minor", "i8"),
         ("refaults", "i8"),
+        ("anon_refaults", "i8"),  # pages read back from its own swap
+        ("anon_activated", "i8"),  # WORKINGSET_ACTIVATE_*: back within the workingset's reach
+        ("file_activated", "i8"),
         ("disk_read", "i8"),
         ("disk_written", "i8"),
         ("oom_kills", "i8"),
@@ -490,6 +513,10 @@ group_dtype = np.dtype(  # row 0: all without a limit under a global LRU; row c 
         ("high_events", "i8"),  # ... and above high
         ("throttled_s", "f8"),  # vCPUs slept so long for being above high
         *_PSI,
+        ("age", "u4"),  # of its lists: evictions and activations, the workingset clock
+        ("refaults", "i8"),  # of its lists: pages swapped in again
+        ("activated", "i8"),  # ... of them, within the workingset's reach
+        ("activated_seen", "i8"),  # when a run of reclaim ended last
     ]
 )
 

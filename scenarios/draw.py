@@ -74,6 +74,7 @@ def _host(
             for group in host.cgroups.values()
         ),
         global_lru=old,
+        lru_2011=old,
         ept_dirty_bits=not old,
         readahead_virtual=not (old or rotating),
         tick_s=host.tick,

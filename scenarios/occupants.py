@@ -295,6 +295,8 @@ def guest_spec(
         stuck=guest.cooperation.stuck,
         resize_delay_s=guest.cooperation.delay,
         lru_exact=guest.lru == "exact",
+        lru_2011=place.kernel == Kernel.OLD,
+        swappiness=guest.swappiness,
         start=_START[guest.memory],
         start_s=math.inf if guest.on_demand else start,
         stop_s=math.inf if guest.stop is None else guest.stop,

@@ -76,6 +76,7 @@ class Guest(Config):
     )
     disk: str | None = Field(default=None, description="left out: the host's guest_disk")
     lru: Literal["linux", "exact"] = "linux"
+    swappiness: int = Field(default=60, ge=0, le=200, description="of the guest's kernel")
     vary: Vary = Vary()
 
     @model_validator(mode="after")

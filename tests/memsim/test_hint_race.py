@@ -36,7 +36,7 @@ PAGES = 8  # of each region
 CLEAN, DIRTY, HINTED, FREED = range(4)
 FIRST_S, SQUEEZE_S, LAST_S = 0.5, 1.0, 1.1
 
-IN_ORDER = {"count": PAGES, "pattern": Pattern.SEQUENTIAL}
+IN_ORDER = {"count": PAGES, "pattern": Pattern.SEQUENTIAL, "cost_s": 1e-7}  # all in one step
 LOAD, STORE, READ, WRITE = (
     touch(**IN_ORDER),
     touch(write=1.0, **IN_ORDER),

@@ -48,9 +48,12 @@ def alone(host: HostSpec, slot: int) -> HostSpec:
     return replace(
         host,
         ram_pages=host.reserved_pages + 2 * needed + SPARE_BYTES // host.page_bytes,
-        guests=(replace(guest, cgroup=-1, resize=Resize.NONE, start=memory),),
+        guests=(
+            replace(guest, cgroup=-1, high_pages=-1, low_pages=0, resize=Resize.NONE, start=memory),
+        ),
         cores=max(host.cores, guest.vcpus),
         cgroups=(),
+        slice_low_pages=-1,
         timeline=tuple(_own_entries(host.timeline, slot)),
     )
 

@@ -11,7 +11,7 @@ from scenarios import profiles
 from scenarios.work import Profile, Signal, Work, expected_one_of, walk
 
 if TYPE_CHECKING:
-    from scenarios.schema import Guest, Scenario
+    from scenarios.schema import Guest, LimitCgroup, Scenario
 
 
 def problems(scenario: Scenario) -> Iterator[str]:
@@ -21,6 +21,7 @@ def problems(scenario: Scenario) -> Iterator[str]:
         for problem in _guest(scenario, guest):
             yield f"guests.{number}.{problem}"
     yield from _timeline(scenario)
+    yield from _kernel(scenario)
     yield from _drawn(scenario)
     yield from _ram(scenario)
     yield from _slots(scenario)
@@ -52,6 +53,12 @@ def _guest(scenario: Scenario, guest: Guest) -> Iterator[str]:
         yield f"min: {guest.min.size}: expected a multiple of host.page, {host.page}"
     if guest.emulator % host.page:
         yield f"emulator: {guest.emulator}: expected a multiple of host.page, {host.page}"
+    for field in ("high", "low"):
+        size = getattr(guest, field)
+        if size is not None and size % host.page:
+            yield f"{field}: {size}: expected a multiple of host.page, {host.page}"
+        if size is not None and guest.cgroup is not None:
+            yield f"{field}: {size}: expected none here, but in host.cgroups.{guest.cgroup}"
     if guest.cgroup is not None:
         if guest.cgroup not in host.cgroups:
             yield f"cgroup: {guest.cgroup!r}: {expected_one_of(list(host.cgroups))}"
@@ -112,10 +119,9 @@ def _timeline(scenario: Scenario) -> Iterator[str]:
         if name is not None and name not in guests:
             yield f"{path}.guest: {name!r}: {expected_one_of(list(guests))}"
             continue
-        if entry.do == "limit" and entry.cgroup not in scenario.host.cgroups:
-            yield f"{path}.cgroup: {entry.cgroup!r}: {expected_one_of(list(scenario.host.cgroups))}"
-        if entry.do == "limit" and entry.max is not None and entry.max % scenario.host.page:
-            yield f"{path}.max: {entry.max}: expected a multiple of host.page"
+        if entry.do == "limit":
+            for problem in _limit(scenario, entry, guests):
+                yield f"{path}.{problem}"
         if entry.do == "target" and not 0 < entry.size <= guests[entry.guest].size:
             size = guests[entry.guest].size
             yield f"{path}.size: {entry.size}: expected at most the guest's size, {size}"
@@ -123,6 +129,36 @@ def _timeline(scenario: Scenario) -> Iterator[str]:
             events = signalled(work_of(scenario, guests[entry.guest]))
             if entry.event not in events:
                 yield f"{path}.event: {entry.event!r}: {expected_one_of(events)}"
+
+
+def _limit(scenario: Scenario, entry: LimitCgroup, guests: dict[str, Guest]) -> Iterator[str]:
+    cgroups = list(scenario.host.cgroups)
+    if entry.cgroup is not None and entry.cgroup not in cgroups:
+        yield f"cgroup: {entry.cgroup!r}: {expected_one_of(cgroups)}"
+    if entry.guest is not None and (shared := guests[entry.guest].cgroup) is not None:
+        yield f"guest: {entry.guest!r}: expected cgroup: {shared}, which it is in"
+    for field in ("max", "high", "low"):
+        size = getattr(entry, field)
+        if isinstance(size, int) and size % scenario.host.page:
+            yield f"{field}: {size}: expected a multiple of host.page"
+
+
+def _kernel(scenario: Scenario) -> Iterator[str]:
+    """A host of 2011 has cgroup v1: limits alone."""
+    host, arm = scenario.host, scenario.arm
+    kernels = {host.kernel, *scenario.randomise.kernels, *([arm.kernel] if arm.kernel else [])}
+    if "2011" not in kernels:
+        return
+    protects = host.protection is not None
+    protects |= any(part.low or part.high is not None for part in host.cgroups.values())
+    protects |= any(part.low or part.high is not None for part in scenario.guests)
+    protects |= any(
+        entry.low is not None or entry.high is not None
+        for entry in scenario.timeline
+        if entry.do == "limit"
+    )
+    if protects:
+        yield "host.kernel: 2011 has no memory.low, memory.high or protection; expected modern"
 
 
 def signalled(work: Work) -> list[str]:

@@ -6,7 +6,7 @@ experiment differ in their mechanisms alone.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memsim import spec
 from scenarios.machine import DevicePreset, Kernel
@@ -38,8 +38,8 @@ def draw(scenario: Scenario, key: Key | int) -> DrawnHost:
     kernel = pick(scenario.randomise.kernels, rng, scenario.host.kernel)
     place = Place(scenario, key, arm.kernel or kernel, arm)
     guests, extra, trace = guests_of(place)
-    specs = tuple(item for item, _ in guests)
     facts = tuple(item for _, item in guests)
+    specs = _protected(place, tuple(item for item, _ in guests), facts)
     timeline, marks = timeline_of(scenario, facts)
     if extra:  # in a replay every entry has a time of its own
         timeline = tuple(sorted(timeline + extra, key=lambda entry: entry.at_s))
@@ -70,9 +70,14 @@ def _host(
         swap_pages=host.swap.size // host.page if host.swap else 0,
         reserved_pages=host.reserved // host.page,
         cgroups=tuple(
-            spec.Cgroup(-1 if group.max is None else group.max // host.page)
+            spec.Cgroup(
+                -1 if group.max is None else group.max // host.page,
+                -1 if group.high is None else group.high // host.page,
+                group.low // host.page,
+            )
             for group in host.cgroups.values()
         ),
+        slice_low_pages=-1 if host.protection is None else host.protection // host.page,
         global_lru=old,
         lru_2011=old,
         ept_dirty_bits=not old,
@@ -81,6 +86,34 @@ def _host(
         emulation=host.emulation,
         fast=host.fast,
         timeline=timeline,
+    )
+
+
+def _protected(
+    place: Place, guests: tuple[spec.GuestSpec, ...], facts: tuple[GuestFacts, ...]
+) -> tuple[spec.GuestSpec, ...]:
+    """Guests with their shares of the host's protection.
+
+    What neither cgroups nor guests claim is shared by weight among guests in cgroups of their
+    own, as memory.low, at most as much as a guest and its emulator may use.  So the kernel's
+    reclaim spares each in proportion to its weight, and what a guest does not use of its share
+    floats to the others.
+    """
+    host = place.scenario.host
+    if host.protection is None:
+        return guests
+    claims = [group.low for group in host.cgroups.values()]
+    claims += [known.low for known in facts if known.low is not None]
+    left = max(0, host.protection - sum(claims)) // host.page
+    sharing = [g.cgroup < 0 and known.low is None for g, known in zip(guests, facts, strict=True)]
+    total = sum(known.weight for known, shares in zip(facts, sharing, strict=True) if shares)
+    return tuple(
+        replace(
+            one, low_pages=min(one.pages + one.emulator_pages, left * known.weight // max(total, 1))
+        )
+        if shares
+        else one
+        for one, known, shares in zip(guests, facts, sharing, strict=True)
     )
 
 

@@ -46,6 +46,7 @@ class Facts:
     noise: Floats  # (H, 1) relative error of balloon statistics
     delay_s: Floats  # (H,) until statistics are known
     psi: Bools  # (H,) pressure is reported
+    cgroup2: Bools  # (H,) cgroups have memory.high and report pressure
     reclaim_statistics: Bools  # (H,) statistics have the tags 10 to 15
     swap_class: Ints  # (H,) SwapClass
     max_bytes: Ints  # (H, G)
@@ -57,7 +58,6 @@ class Facts:
     hinting: Ints  # (H, G) Hinting
     async_mode: Ints  # (H, G) AsyncMode
     deflate_on_oom: Ints  # (H, G)
-    cgroup: Ints  # (H, G) a cgroup shared with others, -1: its own
     agent: Bools  # (H, G) an agent inside reports
     stop_s: Floats  # (H, G) when it is switched off for good, inf never
     is_job: Bools  # (H, G, T) tasks that come to an end
@@ -98,6 +98,7 @@ def blank(hosts: int, guests: int, tasks: int = 1) -> Facts:
         noise=np.zeros((hosts, 1)),
         delay_s=np.zeros(hosts),
         psi=np.ones(hosts, bool),
+        cgroup2=np.zeros(hosts, bool),
         reclaim_statistics=np.zeros(hosts, bool),
         swap_class=np.full(hosts, UNKNOWN, np.int64),
         max_bytes=ints(),
@@ -109,7 +110,6 @@ def blank(hosts: int, guests: int, tasks: int = 1) -> Facts:
         hinting=ints(),
         async_mode=ints(),
         deflate_on_oom=ints(),
-        cgroup=ints(),
         agent=no(),
         stop_s=np.full((hosts, guests), math.inf),
         is_job=np.zeros((hosts, guests, tasks), bool),
@@ -127,9 +127,8 @@ def describe(drawn: Sequence[DrawnHost], scenarios: Sequence[Scenario], guests: 
         facts.noise[row] = scenario.sensors.noise
         facts.delay_s[row] = scenario.sensors.delay
         facts.psi[row] = scenario.sensors.psi
-        facts.reclaim_statistics[row] = (
-            scenario.sensors.reclaim_statistics and one.kernel == Kernel.MODERN
-        )
+        facts.cgroup2[row] = one.kernel == Kernel.MODERN
+        facts.reclaim_statistics[row] = scenario.sensors.reclaim_statistics and facts.cgroup2[row]
         facts.swap_class[row] = _SWAP[one.swap_device] if told else UNKNOWN
         for slot in range(len(one.guests)):
             _describe_guest(facts, row, slot, one, told)
@@ -151,7 +150,6 @@ def _describe_guest(facts: Facts, row: int, slot: int, drawn: DrawnHost, told: b
         # of a balloon; with a free target the total is what the guest may use
         balloon = guest.resize in (spec.Resize.BALLOON, spec.Resize.BALLOON_HUGE)
         facts.deflate_on_oom[here] = balloon and guest.deflate_on_oom
-    facts.cgroup[here] = guest.cgroup
     facts.agent[here] = known.agent
     facts.stop_s[here] = guest.stop_s
     for number, task in enumerate(guest.tasks):

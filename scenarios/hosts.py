@@ -21,10 +21,12 @@ from memsim.fleet import Snapshot as FleetSnapshot
 from scenarios import reading, sensors
 from scenarios.draw import DrawnHost, draw
 from scenarios.facts import Facts, blank, describe
+from scenarios.machine import Kernel
 from scenarios.randomness import Key, as_key
 from scenarios.schema import Scenario
 from scenarios.sensors import Answers
 
+CGROUP_LIMITS = frozenset({"memory_low_bytes", "memory_high_bytes"})
 DRAWS_KEPT = 1024  # hosts whose specs are kept for another reset
 
 
@@ -65,8 +67,6 @@ class SimulatedHosts:
         guests: slots, at least as many as the scenarios need, which is the default.
     """
 
-    supports = TARGETS_ONLY
-
     def __init__(
         self,
         scenario: Scenario | Sequence[Scenario],
@@ -83,6 +83,8 @@ class SimulatedHosts:
         if guests is not None and guests < needed:
             raise ValueError(f"guests: {guests} slots; expected at least {needed}")
         self.hosts, self.guests = hosts, guests or needed
+        limits = all(_has_limits(one) for one in several)
+        self.supports = TARGETS_ONLY | (CGROUP_LIMITS if limits else frozenset())
         self._with_agents = any(one.sensors.agents > 0 for one in several)
         self.fleet = Fleet(hosts, threads)
         self._drawn: list[DrawnHost | None] = [None] * hosts
@@ -129,6 +131,7 @@ class SimulatedHosts:
         return reading.telemetry(
             self.fleet.host,
             self._guest,
+            self.fleet.group,
             self._facts,
             self._remembered.answers,
             self._applied(),
@@ -138,17 +141,23 @@ class SimulatedHosts:
     def apply(self, decision: Decision) -> None:
         """Send targets; guests follow later, in part, or never.
 
-        Nobody is asked anything in an empty slot.  A size above the maximum means the maximum.
+        Nobody is asked anything in an empty slot.  A size above the maximum means the maximum, a
+        memory.high of the host's RAM or more means none.
 
         Raises:
-            Refused: a target of 0, or a column that simulated hosts do not have.
+            Refused: a target of 0, a column that these hosts do not have, or different limits for
+                guests that share a cgroup.
         """
         target = np.asarray(decision.target_bytes)
         if target.shape != (self.hosts, self.guests):
             raise ValueError(f"target_bytes: {target.shape}: expected {(self.hosts, self.guests)}")
         extra = [name for name, value in decision._asdict().items() if value is not None]
-        if not set(extra) <= TARGETS_ONLY:
-            raise Refused(f"{', '.join(sorted(set(extra) - TARGETS_ONLY))}: not on these hosts")
+        if not set(extra) <= self.supports:
+            raise Refused(f"{', '.join(sorted(set(extra) - self.supports))}: not on these hosts")
+        low, high = (
+            self._limits(name, getattr(decision, name))
+            for name in ("memory_low_bytes", "memory_high_bytes")
+        )
         asked = (target >= 0) & (self._guest["state"] > 0)
         if (asked & (target == 0)).any():
             host, slot = np.argwhere(asked & (target == 0))[0]
@@ -163,6 +172,29 @@ class SimulatedHosts:
         )
         pages = np.where(asked, np.maximum(sent // self._facts.page_bytes, 1), UNKNOWN)
         self.fleet.set_targets(pages[:, : self.fleet.guest.shape[1]])
+        if low is not None or high is not None:
+            alone = np.full_like(pages, UNKNOWN)[:, : self.fleet.guest.shape[1]]
+            self.fleet.set_cgroups(alone if low is None else low, alone if high is None else high)
+
+    def _limits(self, name: str, wanted: Ints | None) -> Ints | None:
+        """(H, G') [pages] settings of guests' cgroups; -1 leaves alone, an absent guest's too.
+
+        Raises:
+            Refused: guests that share a cgroup are to have different ones.
+        """
+        if wanted is None:
+            return None
+        guest = self.fleet.guest
+        asked = np.asarray(wanted)[:, : guest.shape[1]]
+        pages = np.where(asked >= 0, asked // self._facts.page_bytes, UNKNOWN)
+        pages = np.where(guest["state"] > 0, pages, UNKNOWN)
+        for host, slot in np.argwhere(pages >= 0):
+            shared = (guest[host]["cgroup"] == guest[host, slot]["cgroup"]) & (pages[host] >= 0)
+            if (pages[host][shared] != pages[host, slot]).any():
+                raise Refused(
+                    f"{name}: host {host}, slot {slot}: guests of one cgroup ask for different ones"
+                )
+        return pages
 
     @property
     def time_s(self) -> Floats:
@@ -269,6 +301,12 @@ class SimulatedHosts:
         known = (kept.applied_bytes >= 0) & (guest["state"] > 0) & ~forgotten
         age = self.fleet.time_s[:, None] - kept.applied_at_s
         return np.where(known, kept.applied_bytes, UNKNOWN), np.where(known, age, np.nan)
+
+
+def _has_limits(scenario: Scenario) -> bool:
+    """Whether all its hosts have cgroup v2, and so memory.low and memory.high."""
+    kernels = set(scenario.randomise.kernels) or {scenario.host.kernel}
+    return Kernel.OLD not in ({scenario.arm.kernel} if scenario.arm.kernel else kernels)
 
 
 def digest(scenario: Scenario) -> str:

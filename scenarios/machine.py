@@ -111,6 +111,12 @@ class CgroupConfig(Config):
     """A memory cgroup that guests may share."""
 
     max: Bytes | None = Field(default=None, gt=0, description="left out: no limit")
+    high: Bytes | None = Field(
+        default=None, description="above it, who charges reclaims and sleeps; left out: none"
+    )
+    low: Bytes = Field(
+        default=0, description="up to it, reclaim passes it over while others have memory to give"
+    )
 
 
 class Host(Config):
@@ -139,6 +145,11 @@ class Host(Config):
     guest_disk: str | None = Field(default=None, description="left out: the first device")
     swap: Swap | None = None
     cgroups: dict[str, CgroupConfig] = Field(default={})
+    protection: Bytes | None = Field(
+        default=None,
+        description="memory.low of the slice that all guests are in; what cgroups and guests do"
+        " not claim for themselves is shared by the weights of the other guests, as their low",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -154,7 +165,9 @@ class Host(Config):
             raise ValueError("guest_disk: compressed memory holds no files; expected a disk")
         sizes = {"ram": self.ram, "reserved": self.reserved}
         sizes |= {"swap.size": self.swap.size if self.swap else None}
-        sizes |= {f"cgroups.{name}.max": cgroup.max for name, cgroup in self.cgroups.items()}
+        sizes |= {"protection": self.protection}
+        for name, cgroup in self.cgroups.items():
+            sizes |= {f"cgroups.{name}.{field}": size for field, size in cgroup}
         for field, size in sizes.items():
             if size is not None and size % self.page:
                 raise ValueError(f"{field}: {size}: expected a multiple of page, {self.page}")

@@ -46,6 +46,7 @@ class GuestFacts:
     mechanisms: Mechanisms
     cooperation: Cooperation
     task_names: tuple[str, ...]
+    low: int | None  # [bytes] memory.low that it claims itself
     statistics: bool  # balloon statistics are polled
     agent: bool  # there is an agent inside
     source: str  # which trace it follows; empty: none
@@ -252,6 +253,7 @@ def guest_facts(
         mechanisms=place.mechanisms(guest.mechanisms),
         cooperation=guest.cooperation,
         task_names=built.task_names,
+        low=guest.low,
         statistics=bool(missing >= sensors.missing),
         agent=bool(agent < sensors.agents),
         source=source,
@@ -286,6 +288,8 @@ def guest_spec(
         emulator_pages=guest.emulator // place.page,
         swap_pages=swap,
         disk=list(host.devices).index(disk),
+        high_pages=-1 if guest.high is None else guest.high // place.page,
+        low_pages=(guest.low or 0) // place.page,
         cgroup=-1 if guest.cgroup is None else list(host.cgroups).index(guest.cgroup),
         hinting=_HINTING[mechanisms.hinting],
         reporting=mechanisms.reporting.spec(),

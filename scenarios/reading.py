@@ -29,6 +29,7 @@ PRESSURE = (
 def telemetry(
     host: np.ndarray,
     guest: np.ndarray,
+    group: np.ndarray,
     facts: Facts,
     answers: Answers,
     applied: tuple[Ints, Floats],
@@ -40,6 +41,7 @@ def telemetry(
     Args:
         host: (H,) records of memsim.
         guest: (H, G) records of memsim.
+        group: (H, C) records of memsim, a guest's cgroup at 1 + its field `cgroup`.
         facts: what is known of them anyway.
         answers: the guests' own statistics, as far as known.
         applied: (H, G) targets sent [bytes] and their age [s].
@@ -48,6 +50,7 @@ def telemetry(
     present = guest["state"] > 0
     blank = _nothing_known(*present.shape)
     columns = _host(host, facts) | _guest(guest, facts, present, applied)
+    columns |= _cgroups(guest, group, facts, present)
     columns |= _statistics(host, guest, facts, answers)
     if with_agents:
         columns |= _agent(host, facts, present, answers)
@@ -89,8 +92,7 @@ def _guest(
     guest: np.ndarray, facts: Facts, present: Bools, applied: tuple[Ints, Floats]
 ) -> Columns:
     page = facts.page_bytes
-    resident, held = guest["resident_pages"], guest["resident_pages"]
-    held = held + guest["emulator_resident_pages"]
+    resident = guest["resident_pages"]
 
     def known(values: np.ndarray) -> Ints:
         return np.where(present, values, UNKNOWN)
@@ -111,7 +113,6 @@ def _guest(
         "resident_bytes": known(resident * page),
         "swapped_bytes": known(guest["host_swapped_pages"] * page),
         "host_major_faults": known(guest["host_major"]),
-        "cgroup_current_bytes": known(_cgroup_use(held * present, facts.cgroup) * page),
         "applied_target_bytes": target,
         "applied_age_s": age,
         "resize_mechanism": known(facts.resize_mechanism),
@@ -121,13 +122,18 @@ def _guest(
     }
 
 
-def _cgroup_use(held: Ints, cgroup: Ints) -> Ints:
-    """(H, G) [pages] charged to each guest's cgroup, others in it included."""
-    use = held
-    for number in range(int(cgroup.max(initial=-1)) + 1):
-        mine = cgroup == number
-        use = np.where(mine, (held * mine).sum(axis=1, keepdims=True), use)
-    return use
+def _cgroups(guest: np.ndarray, group: np.ndarray, facts: Facts, present: Bools) -> Columns:
+    """What each guest's cgroup reports, others in it included."""
+    mine = np.take_along_axis(group, np.where(present, 1 + guest["cgroup"], 0), axis=1)
+    modern = present & facts.cgroup2[:, None]
+    told = modern & facts.psi[:, None]
+    high = np.where(mine["high"] >= 0, mine["high"] * facts.page_bytes, UNKNOWN)
+    return {
+        "cgroup_current_bytes": np.where(present, mine["usage"] * facts.page_bytes, UNKNOWN),
+        "cgroup_high_bytes": np.where(modern, high, UNKNOWN),
+        "cgroup_psi_some_s": np.where(told, mine["psi_some_s"], np.nan),
+        "cgroup_psi_full_s": np.where(told, mine["psi_full_s"], np.nan),
+    }
 
 
 def _statistics(host: np.ndarray, guest: np.ndarray, facts: Facts, answers: Answers) -> Columns:

@@ -74,6 +74,11 @@ class Guest(Config):
     cgroup: str | None = Field(
         default=None, description="left out: one of its own, without a limit"
     )
+    high: Bytes | None = Field(default=None, description="of the cgroup of its own; see cgroups")
+    low: Bytes | None = Field(
+        default=None,
+        description="of the cgroup of its own; left out: its share of host.protection, or none",
+    )
     disk: str | None = Field(default=None, description="left out: the host's guest_disk")
     lru: Literal["linux", "exact"] = "linux"
     swappiness: int = Field(default=60, ge=0, le=200, description="of the guest's kernel")
@@ -127,11 +132,20 @@ class StopGuest(Timed):
 
 
 class LimitCgroup(Timed):
-    """Set a cgroup's limit."""
+    """Set a cgroup's limit, throttle or protection; with none of the three: no limit any more."""
 
     do: Literal["limit"]
-    cgroup: str
-    max: Bytes | None = Field(default=None, description="left out: no limit")
+    cgroup: str | None = None
+    guest: str | None = Field(default=None, description="instead: the cgroup of its own")
+    max: Bytes | None = Field(default=None, description="left out beside low or high: as it is")
+    high: Bytes | Literal["none"] | None = Field(default=None, description="left out: as it is")
+    low: Bytes | None = Field(default=None, description="left out: as it is; 0: none")
+
+    @model_validator(mode="after")
+    def _one_cgroup(self) -> Self:
+        if (self.cgroup is None) == (self.guest is None):
+            raise ValueError("expected either cgroup or guest")
+        return self
 
 
 class SetCores(Timed):

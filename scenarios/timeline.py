@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from memsim import spec
 from scenarios import check
 from scenarios.occupants import GuestFacts
-from scenarios.schema import Scenario
+from scenarios.schema import LimitCgroup, Scenario
 
 
 def timeline_of(
@@ -29,8 +29,14 @@ def timeline_of(
             act = spec.Act.START_GUEST if entry.do == "start" else spec.Act.STOP_GUEST
             slot = slots[entry.guest]
         elif entry.do == "limit":
-            act, index = spec.Act.CGROUP_MAX, cgroups.index(entry.cgroup)
-            value = -1.0 if entry.max is None else entry.max / scenario.host.page
+            if entry.cgroup is not None:
+                index = cgroups.index(entry.cgroup)
+            elif entry.guest is not None:  # guests' own ones follow, slot by slot
+                index = len(cgroups) + slots[entry.guest]
+            for limit, pages in _limits(entry, scenario.host.page):
+                lines.append(spec.Entry(limit, at_s, after_s, -1, index, pages))
+                after_s = 0.0
+            continue
         elif entry.do == "cores":
             act, value = spec.Act.CORES, float(entry.cores)
         elif entry.do == "target":
@@ -46,3 +52,16 @@ def timeline_of(
             marks.append(entry.name)
         lines.append(spec.Entry(act, at_s, after_s, slot, index, value))
     return tuple(lines), tuple(marks)
+
+
+def _limits(entry: LimitCgroup, page: int) -> list[tuple[spec.Act, float]]:
+    """What a limit entry sets, in pages, -1 for none."""
+    acts: list[tuple[spec.Act, float]] = []
+    if entry.low is not None:
+        acts.append((spec.Act.CGROUP_LOW, entry.low / page))
+    if entry.high is not None:
+        none = isinstance(entry.high, str)
+        acts.append((spec.Act.CGROUP_HIGH, -1.0 if none else int(entry.high) / page))
+    if entry.max is not None or not acts:
+        acts.append((spec.Act.CGROUP_MAX, -1.0 if entry.max is None else entry.max / page))
+    return acts

@@ -73,7 +73,8 @@ def same(one: Telemetry, other: Telemetry) -> None:
 def test_they_are_a_host() -> None:
     host: Host = started(simple())
     contract_telemetry.check(host.read())
-    assert host.supports == {"target_bytes"}
+    assert host.supports == {"target_bytes", "memory_low_bytes", "memory_high_bytes"}
+    assert started(simple(host__kernel="2011")).supports == {"target_bytes"}
 
 
 @pytest.mark.parametrize("name", LIBRARY)
@@ -215,8 +216,11 @@ def test_what_cannot_be_done_is_refused() -> None:
     made = started(simple())
     with pytest.raises(Refused, match="host 0, slot 1: a target of 0"):
         made.apply(targets(made, 96 * MIB, 0))
+    with pytest.raises(Refused, match="ksm_run: not on these hosts"):
+        made.apply(hold(1, 2)._replace(ksm_run=np.array([1])))
+    old = started(simple(host__kernel="2011"))
     with pytest.raises(Refused, match="memory_high_bytes: not on these hosts"):
-        made.apply(hold(1, 2)._replace(memory_high_bytes=np.full((1, 2), MIB)))
+        old.apply(hold(1, 2)._replace(memory_high_bytes=np.full((1, 2), MIB)))
     with pytest.raises(ValueError, match=r"expected \(1, 2\)"):
         made.apply(hold(2, 2))
 
@@ -359,6 +363,79 @@ def test_guests_in_one_cgroup_are_charged_together() -> None:
     reading = made.read()
     use = reading.cgroup_current_bytes[0]
     assert use[0] == use[1] and use[0] >= reading.resident_bytes.sum()
+    different = hold(1, 2)._replace(memory_low_bytes=np.array([[MIB, 2 * MIB]]))
+    with pytest.raises(Refused, match="guests of one cgroup ask for different ones"):
+        made.apply(different)
+    made.apply(hold(1, 2)._replace(memory_low_bytes=np.array([[MIB, UNKNOWN]])))
+    assert made.fleet.group[0, 1]["low"] == 16
+
+
+def test_a_decision_sets_low_and_high_and_is_read_back() -> None:
+    made = started(simple())
+    made.advance(10.0)
+    before = made.read()
+    assert (before.cgroup_high_bytes == UNKNOWN).all()
+    assert (before.cgroup_psi_some_s == 0.0).all()
+    limits = {
+        "memory_high_bytes": np.array([[30 * MIB, UNKNOWN]]),
+        "memory_low_bytes": np.array([[UNKNOWN, 50 * MIB]]),
+    }
+    made.apply(hold(1, 2)._replace(**limits))
+    made.advance(40.0)
+    made.fleet.check()
+    after, group = made.read(), made.fleet.group[0]
+    assert after.cgroup_high_bytes.tolist() == [[30 * MIB, UNKNOWN]]
+    assert after.cgroup_current_bytes[0, 0] < 31 * MIB
+    assert after.cgroup_psi_some_s[0, 0] > 0.0
+    assert after.cgroup_psi_some_s[0, 1] == 0.0
+    rows = 1 + made.truth().guest[0]["cgroup"]
+    assert (group["low"][rows] * 64 * 1024).tolist() == [0, 50 * MIB]
+    none = {"memory_high_bytes": np.array([[512 * MIB, UNKNOWN]])}
+    made.apply(hold(1, 2)._replace(**none))
+    assert (made.read().cgroup_high_bytes == UNKNOWN).all()
+
+
+def test_protection_is_shared_by_weight() -> None:
+    one = {"size": "128MiB", "min": "32MiB", "work": WORK}
+    guests = [
+        {"name": "a", "weight": 3000, **one},
+        {"name": "b", "weight": 1000, **one},
+        {"name": "c", "low": "10MiB", **one},
+        {"name": "d", "cgroup": "box", **one},
+        {"name": "e", "weight": 0, **one},
+    ]
+    changes = {"host__protection": "100MiB", "host__cgroups": {"box": {"low": "10MiB"}}}
+    made = started(simple(guests=guests, **changes))
+    rows = 1 + made.truth().guest[0]["cgroup"]
+    group = made.fleet.group[0]
+    assert (group["low"][rows] * 64 * 1024 / MIB).tolist() == [60.0, 20.0, 10.0, 10.0, 0.0]
+    assert made.fleet.host[0]["slice_low"] * 64 * 1024 == 100 * MIB
+    # Where memory is short, the heavier keeps more of it.
+    short = started(simple(guests=guests[:2], host__ram="160MiB", host__protection="64MiB"))
+    short.advance(60.0)
+    kept = short.read().resident_bytes[0]
+    assert kept[0] > kept[1]
+
+
+def test_the_timeline_sets_limits_of_cgroups_and_guests() -> None:
+    timeline = [
+        {"at": 5, "do": "limit", "guest": "a-1", "high": "20MiB", "low": "10MiB"},
+        {"at": 10, "do": "limit", "guest": "a-1", "high": "none", "max": "30MiB"},
+        {"at": 15, "do": "limit", "guest": "a-1"},
+    ]
+    made = started(simple(timeline=timeline))
+    row = made.truth().guest[0, 0]["cgroup"] + 1
+    page = 64 * 1024
+    for at_s, expected in (
+        (6.0, [-1, 20 * MIB, 10 * MIB]),
+        (11.0, [30 * MIB, -1, 10 * MIB]),
+        (16.0, [-1, -1, 10 * MIB]),
+    ):
+        made.advance(at_s)
+        group = made.fleet.group[0, row]
+        found = [int(group[name]) for name in ("max", "high", "low")]
+        assert [n if n < 0 else n * page for n in found] == expected
+    made.fleet.check()
 
 
 def test_jobs_end_and_services_do_not() -> None:

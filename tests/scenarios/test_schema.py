@@ -160,3 +160,41 @@ def test_an_endless_repeat_must_come_last() -> None:
     data["timeline"] = []
     with pytest.raises(ConfigError, match=r"phases.1: never begins"):
         build(Scenario, data, "bad.yaml")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"host": {"protection": "4MiB"}},
+        {"host": {"cgroups": {"box": {"low": "4MiB"}}}},
+        {"host": {"cgroups": {"box": {"high": "4MiB"}}}},
+        {"guests": {"low": "4MiB"}},
+        {"guests": {"high": "4MiB"}},
+        {"timeline": [{"at": 1, "do": "limit", "guest": "a", "low": "4MiB"}]},
+    ],
+)
+def test_a_host_of_2011_has_no_protection(change: dict[str, Any]) -> None:
+    data: dict[str, Any] = {
+        "name": "old",
+        "host": {"ram": "1GiB", "kernel": "2011", **change.get("host", {})},
+        "guests": [{"name": "a", "size": "64MiB", "work": {}, **change.get("guests", {})}],
+        "timeline": change.get("timeline", []),
+    }
+    with pytest.raises(ConfigError, match=r"2011 has no memory\.low"):
+        build(Scenario, data, "test")
+    data["host"]["kernel"] = "modern"
+    build(Scenario, data, "test")
+
+
+def test_low_and_high_of_a_shared_cgroup_are_its_own() -> None:
+    data: dict[str, Any] = {
+        "name": "shared",
+        "host": {"ram": "1GiB", "cgroups": {"box": {}}},
+        "guests": [{"name": "a", "size": "64MiB", "work": {}, "cgroup": "box", "low": "4MiB"}],
+    }
+    with pytest.raises(ConfigError, match=r"expected none here, but in host\.cgroups\.box"):
+        build(Scenario, data, "test")
+    del data["guests"][0]["low"]
+    data["timeline"] = [{"at": 1, "do": "limit", "guest": "a", "low": "4MiB"}]
+    with pytest.raises(ConfigError, match="expected cgroup: box, which it is in"):
+        build(Scenario, data, "test")

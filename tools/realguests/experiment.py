@@ -172,7 +172,7 @@ class _Run:
         """Do an entry of the timeline; False: it is not time yet."""
         if isinstance(entry, Mark):
             self._mark(entry.name)
-        elif isinstance(entry, LimitCgroup):
+        elif isinstance(entry, LimitCgroup) and entry.cgroup is not None:
             self._pressure.set_limit(entry.cgroup, entry.max)
         elif isinstance(entry, StartGuest):
             self._start(self._slot(entry.guest), self._clock.now_s())

@@ -13,7 +13,7 @@ from configs.loading import ConfigError
 from scenarios import check
 from scenarios.machine import AsyncFaults
 from scenarios.quantities import Amount, Span
-from scenarios.schema import Entry, Guest, Mechanisms, Scenario, SetCores
+from scenarios.schema import Entry, Guest, LimitCgroup, Mechanisms, Scenario, SetCores
 from scenarios.work import (
     Allocate,
     Compute,
@@ -39,7 +39,17 @@ ACCESS_BYTES = 4096  # [bytes] of an access of a scenario
 LOWEST = 96 * MIB  # [bytes] a guest that boots at all
 POSSIBLE = Touch | Read | Compute | Allocate | Free | DropCaches | Sleep | Wait | Signal | Exit
 PATTERNS = ("uniform", "sequential", "loop")
-OWN = ("vary", "cooperation", "own_swap", "disk", "lru", "cpu_weight", "memory")  # of a guest
+OWN = (
+    "vary",
+    "cooperation",
+    "own_swap",
+    "disk",
+    "lru",
+    "cpu_weight",
+    "memory",
+    "low",
+    "high",
+)  # of a guest
 OF_ACCESS = ("rate", "size", "stream")
 
 
@@ -127,6 +137,16 @@ def refusals(scenario: Scenario) -> Iterator[str]:
     for number, entry in enumerate(scenario.timeline):
         if isinstance(entry, SetCores):
             yield f"timeline.{number}.do: cores: the cores of a real host stay as they are"
+        if isinstance(entry, LimitCgroup):
+            for field in ("guest", "low", "high"):
+                if (found := getattr(entry, field)) is not None:
+                    yield f"timeline.{number}.{field}: {found}: real guests have limits alone"
+    if scenario.host.protection is not None:
+        yield f"host.protection: {scenario.host.protection}: real guests have limits alone"
+    for name, cgroup in scenario.host.cgroups.items():
+        for field in ("low", "high"):
+            if found := getattr(cgroup, field):
+                yield f"host.cgroups.{name}.{field}: {found}: real guests have limits alone"
 
 
 def _guest(scenario: Scenario, guest: Guest) -> Iterator[str]:

@@ -76,9 +76,10 @@ def _hint_free(m: Machine, k: int, ph: np.record) -> tuple[int, float]:
 
 
 @kernel
-def _signal(m: Machine, k: int, event: int, t: float) -> None:
+def signal(m: Machine, g: int, event: int, t: float) -> None:
+    """Signal an event of a guest; tasks that waited for it go on."""
     m.signal[event].count += 1
-    gs = m.guest[m.task[k].guest]
+    gs = m.guest[g]
     for j in range(gs.task0, gs.task0 + gs.tasks):
         tj = m.task[j]
         if tj.state != ON_EVENT or m.phase[tj.phase].event != event:
@@ -163,7 +164,7 @@ def operate(m: Machine, e: int, k: int, t: float) -> tuple[int, float]:
     elif op == DROP_CACHES:
         cost = drop_caches(m, tk.guest) * m.host[0].c_greclaim
     elif op == SIGNAL:
-        _signal(m, k, ph.event, t)
+        signal(m, tk.guest, ph.event, t)
     elif op == WAIT:
         what = _wait(m, e, k, ph, t)
     elif op == FOLLOW:

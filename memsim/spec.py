@@ -232,6 +232,8 @@ class Act(IntEnum):
     MARK = 7  # value: number of the mark; all counters are copied
     CGROUP_LOW = 8  # cgroup, value [pages]
     CGROUP_HIGH = 9  # cgroup, value [pages], -1 none
+    SIGNAL = 10  # guest, event: as if one of its tasks had signalled it
+    WAIT_LIMIT = 11  # cgroup: later entries wait until no more is charged to it than its limit
 
 
 @dataclass(frozen=True)

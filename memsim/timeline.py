@@ -8,10 +8,11 @@ from memsim.lists import host_push, host_remove, host_row
 from memsim.machine import Machine
 from memsim.power import boot, stop_guest
 from memsim.resize import reached, set_target
+from memsim.script import signal
 from memsim.state import NOBODY
 
 START_GUEST, STOP_GUEST, CGROUP_MAX, CORES, TARGET, WAIT_TARGET, WAIT_EVENT, MARK = range(8)
-CGROUP_LOW, CGROUP_HIGH = 8, 9
+CGROUP_LOW, CGROUP_HIGH, SIGNAL, WAIT_LIMIT = range(8, 12)
 LOOK_S = 1e-3  # how often a waiting entry looks again
 
 
@@ -65,6 +66,9 @@ def _holds_up(m: Machine, i: int) -> bool:
         return not reached(m, en.guest)
     if en.act == WAIT_EVENT:
         return m.signal[m.guest[en.guest].event0 + en.index].count < en.value
+    if en.act == WAIT_LIMIT:
+        gr = m.group[1 + en.index]
+        return gr.max != NOBODY and gr.usage > gr.max
     return False
 
 
@@ -86,6 +90,8 @@ def _do(m: Machine, i: int, t: float) -> None:
         m.host[0].cores_most = max(m.host[0].cores_most, m.host[0].cores)
     elif en.act == TARGET:
         set_target(m, en.guest, int(en.value), t)
+    elif en.act == SIGNAL:
+        signal(m, en.guest, m.guest[en.guest].event0 + en.index, t)
     elif en.act == MARK:
         m.host[0].marks = int(en.value)
         m.host[0].marked = 1

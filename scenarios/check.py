@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from configs.loading import ConfigError, parse_bytes
 from scenarios import profiles
-from scenarios.work import Profile, Signal, Work, expected_one_of, walk
+from scenarios.work import Profile, Signal, Wait, Work, expected_one_of, walk
 
 if TYPE_CHECKING:
     from scenarios.schema import Guest, LimitCgroup, Scenario
@@ -72,6 +72,7 @@ def _guest(scenario: Scenario, guest: Guest) -> Iterator[str]:
         yield str(error)
         return
     yield from _fits(work, guest, host.page)
+    yield from _never_signalled(work, _signalled_by_host(scenario, guest))
 
 
 def _fits(work: Work, guest: Guest, page: int) -> Iterator[str]:
@@ -125,10 +126,12 @@ def _timeline(scenario: Scenario) -> Iterator[str]:
         if entry.do == "target" and not 0 < entry.size <= guests[entry.guest].size:
             size = guests[entry.guest].size
             yield f"{path}.size: {entry.size}: expected at most the guest's size, {size}"
-        if entry.do == "wait_event":
-            events = signalled(work_of(scenario, guests[entry.guest]))
-            if entry.event not in events:
-                yield f"{path}.event: {entry.event!r}: {expected_one_of(events)}"
+        if entry.do == "wait_limit" and entry.cgroup not in scenario.host.cgroups:
+            yield f"{path}.cgroup: {entry.cgroup!r}: {expected_one_of(list(scenario.host.cgroups))}"
+        if entry.do == "wait_event" or entry.do == "signal":
+            known = events(work_of(scenario, guests[entry.guest]))
+            if entry.event not in known:
+                yield f"{path}.event: {entry.event!r}: {expected_one_of(known)}"
 
 
 def _limit(scenario: Scenario, entry: LimitCgroup, guests: dict[str, Guest]) -> Iterator[str]:
@@ -161,24 +164,52 @@ def _kernel(scenario: Scenario) -> Iterator[str]:
         yield "host.kernel: 2011 has no memory.low, memory.high or protection; expected modern"
 
 
-def signalled(work: Work) -> list[str]:
-    """The events that the tasks of a guest signal, in order of their first mention."""
+def events(work: Work) -> list[str]:
+    """The events that the tasks of a guest signal or wait for, in order of their first mention."""
     found = (
         phase.event
         for task in work.tasks.values()
         for _, phase in walk(task.phases)
-        if isinstance(phase, Signal)
+        if isinstance(phase, Signal | Wait)
     )
     return list(dict.fromkeys(found))
+
+
+def _signalled_by_host(scenario: Scenario, guest: Guest) -> set[str]:
+    """Events that the timeline signals to a guest; to all of them if there are several alike."""
+    by_name: dict[str, set[str]] = {name: set() for name in guest.names}
+    for entry in scenario.timeline:
+        if entry.do == "signal" and entry.guest in by_name:
+            by_name[entry.guest].add(entry.event)
+    return set.intersection(*by_name.values())
+
+
+def _never_signalled(work: Work, by_host: set[str]) -> Iterator[str]:
+    """Waits for events that nobody signals."""
+    phases = [
+        (f"work.tasks.{name}.{path}", phase)
+        for name, task in work.tasks.items()
+        for path, phase in walk(task.phases)
+    ]
+    known = {phase.event for _, phase in phases if isinstance(phase, Signal)} | by_host
+    for path, phase in phases:
+        if isinstance(phase, Wait) and phase.event not in known:
+            yield (
+                f"{path}.event: {phase.event!r}: {expected_one_of(known)}, the events that"
+                " are signalled"
+            )
 
 
 def _drawn(scenario: Scenario) -> Iterator[str]:
     drawn, host = scenario.randomise, scenario.host
     for name in drawn.profiles:
         try:
-            profiles.find(name, scenario.profiles)
+            work = profiles.find(name, scenario.profiles)
         except ConfigError as error:
             yield f"randomise.profiles: {error}"
+            continue
+        for problem in _never_signalled(work, set()):
+            yield f"randomise.profiles: {name}: {problem}"
     for size in drawn.sizes:
         if parse_bytes(int(size) if size.isdecimal() else size) % host.page:
             yield f"randomise.sizes: {size!r}: expected a multiple of host.page, {host.page}"

@@ -82,6 +82,7 @@ def _host(
         lru_2011=old,
         ept_dirty_bits=not old,
         readahead_virtual=not (old or rotating),
+        readahead_bytes=host.readahead,
         tick_s=host.tick,
         emulation=host.emulation,
         fast=host.fast,

@@ -144,6 +144,9 @@ class Host(Config):
     )
     guest_disk: str | None = Field(default=None, description="left out: the first device")
     swap: Swap | None = None
+    readahead: Bytes = Field(
+        default=32768, description="window of its swap readahead: 4KiB << page-cluster"
+    )
     cgroups: dict[str, CgroupConfig] = Field(default={})
     protection: Bytes | None = Field(
         default=None,
@@ -155,6 +158,10 @@ class Host(Config):
     def _consistent(self) -> Self:
         if not 4096 <= self.page <= 4 * MIB or self.page & (self.page - 1):
             raise ValueError(f"page: {self.page}: expected a power of two from 4KiB to 4MiB")
+        if not 4096 <= self.readahead <= MIB or self.readahead & (self.readahead - 1):
+            raise ValueError(
+                f"readahead: {self.readahead}: expected a power of two from 4KiB to 1MiB"
+            )
         named = {"guest_disk": self.guest_disk, "swap.device": self.swap and self.swap.device}
         for field, name in named.items():
             if name is not None and name not in self.devices:

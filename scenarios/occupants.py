@@ -224,7 +224,7 @@ def _occupant(place: Place, guest: Guest, guest_id: int, name: str, start: float
         size=guest.size,
         page=place.page,
         end_s=scenario.end_s,
-        events=tuple(check.signalled(work)),
+        events=tuple(check.events(work)),
         vary=guest.vary,
         vcpus=vcpus or 1,
     )

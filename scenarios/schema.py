@@ -179,6 +179,21 @@ class AwaitEvent(Timed):
     times: int = Field(default=1, ge=1)
 
 
+class SignalEvent(Timed):
+    """Signal an event of a guest, for tasks that wait for it."""
+
+    do: Literal["signal"]
+    guest: str
+    event: str
+
+
+class AwaitLimit(Timed):
+    """Hold the timeline until no more is charged to a cgroup than its limit."""
+
+    do: Literal["wait_limit"]
+    cgroup: str
+
+
 class Mark(Timed):
     """Copy all counters; results are given between marks."""
 
@@ -187,7 +202,16 @@ class Mark(Timed):
 
 
 Entry = Annotated[
-    StartGuest | StopGuest | LimitCgroup | SetCores | SetTarget | AwaitTarget | AwaitEvent | Mark,
+    StartGuest
+    | StopGuest
+    | LimitCgroup
+    | SetCores
+    | SetTarget
+    | AwaitTarget
+    | AwaitEvent
+    | SignalEvent
+    | AwaitLimit
+    | Mark,
     Field(discriminator="do"),
 ]
 

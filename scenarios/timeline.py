@@ -15,7 +15,7 @@ def timeline_of(
     slots = {guest.name: slot for slot, guest in enumerate(guests)}
     cgroups = list(scenario.host.cgroups)
     events = {
-        name: check.signalled(check.work_of(scenario, guest))
+        name: check.events(check.work_of(scenario, guest))
         for guest in scenario.guests
         for name in guest.names
     }
@@ -44,8 +44,13 @@ def timeline_of(
             value = float(entry.size // scenario.host.page)
         elif entry.do == "wait_target":
             act, slot = spec.Act.WAIT_TARGET, slots[entry.guest]
+        elif entry.do == "wait_limit":
+            act, index = spec.Act.WAIT_LIMIT, cgroups.index(entry.cgroup)
         elif entry.do == "wait_event":
             act, slot, value = spec.Act.WAIT_EVENT, slots[entry.guest], float(entry.times)
+            index = events[entry.guest].index(entry.event)
+        elif entry.do == "signal":
+            act, slot = spec.Act.SIGNAL, slots[entry.guest]
             index = events[entry.guest].index(entry.event)
         else:
             value = float(len(marks))

@@ -291,18 +291,12 @@ class Work(Config):
                 for factor in curve.of:
                     if isinstance(self.curves.get(factor, curve), Product):
                         yield f"curves.{name}.of: {factor!r}: expected the name of a plain curve"
-        signalled = {
-            phase.event
-            for task in self.tasks.values()
-            for _, phase in walk(task.phases)
-            if isinstance(phase, Signal)
-        }
         for task_name, task in self.tasks.items():
             for path, phase in walk(task.phases):
-                for problem in self._unknown_in(phase, signalled):
+                for problem in self._unknown_in(phase):
                     yield f"tasks.{task_name}.{path}.{problem}"
 
-    def _unknown_in(self, phase: Phase, signalled: set[str]) -> Iterator[str]:
+    def _unknown_in(self, phase: Phase) -> Iterator[str]:
         if isinstance(phase, OnRegion):
             if phase.region not in self.regions:
                 yield f"region: {phase.region!r}: {expected_one_of(self.regions)}"
@@ -320,8 +314,6 @@ class Work(Config):
         for curve in curves:
             if curve is not None and curve not in self.curves:
                 yield f"curve {curve!r}: {expected_one_of(self.curves)}"
-        if isinstance(phase, Wait) and phase.event not in signalled:
-            yield f"event: {phase.event!r}: {expected_one_of(signalled)}, the events signalled here"
 
 
 def _kinds_of(phase: OnRegion) -> tuple[str, ...]:

@@ -106,6 +106,45 @@ def test_a_policy_sets_targets_and_nobody_else_does() -> None:
     assert static.at(END).guest["target_pages"][0] * static.page_bytes == 64 * MIB
 
 
+def test_the_timeline_signals_guests_and_waits_for_limits() -> None:
+    work = {
+        "kernel": "4MiB",
+        "regions": {"heap": {"kind": "anon", "size": "48MiB"}},
+        "tasks": {
+            "job": {
+                "phases": [
+                    {"op": "allocate", "region": "heap"},
+                    {"op": "wait", "event": "go"},
+                    {"op": "compute", "seconds": "2s"},
+                ]
+            }
+        },
+    }
+    host = {
+        "page": "64KiB",
+        "ram": "256MiB",
+        "swap": {"device": "disk", "size": "1GiB"},
+        "cgroups": {"box": {}},
+    }
+    found = run(
+        a_scenario(
+            host=host,
+            guests=[{"name": "a", "size": "64MiB", "cgroup": "box", "work": work}],
+            timeline=[
+                {"at": "5s", "do": "limit", "cgroup": "box", "max": "16MiB"},
+                {"do": "wait_limit", "cgroup": "box"},
+                {"do": "mark", "name": "reclaimed"},
+                {"at": "20s", "do": "signal", "guest": "a", "event": "go"},
+                {"at": "30s", "do": "mark", "name": "end"},
+            ],
+        )
+    )
+    # 36 MiB go to a disk of 500 MB/s.
+    assert 5.0 + 36 * MIB / 5e8 < found.at("reclaimed").time_s < 6.0
+    assert found.gauge_bytes("resident_pages", "reclaimed") <= 16 * MIB
+    assert found.at("end").task["finished_s"][0, 0] == pytest.approx(22.0, abs=0.01)
+
+
 def test_the_ledger_holds_all_of_it_as_plain_data() -> None:
     found = json.loads(json.dumps(ledger(run(a_scenario(timeline=[], length="10s")))))
     (span,) = found["between"]

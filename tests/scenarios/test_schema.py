@@ -50,6 +50,13 @@ WORK = "guests.0.work"
 PHASE = f"{WORK}.tasks.t.phases.0"
 
 MISTAKES = [
+    ("timeline", [{"do": "signal", "guest": "a", "event": "go"}], r"event: 'go': expected one of"),
+    ("timeline", [{"do": "wait_limit", "cgroup": "bag"}], r"cgroup: 'bag': expected one of box"),
+    (
+        f"{WORK}.tasks.t.phases",
+        [{"op": "wait", "event": "go"}, {"op": "signal", "event": "done"}],
+        r"guests.0.work.tasks.t.phases.0.event: 'go': expected one of done, the events",
+    ),
     ("host.page", "48KiB", r"page: 49152: expected a power of two"),
     ("host.page", "8MiB", r"page: 8388608: expected a power of two from 4KiB to 4MiB"),
     ("host.ram", "1000001KiB", r"ram: 1024001024: expected a multiple of page"),
@@ -59,6 +66,7 @@ MISTAKES = [
     ("host.kernel", "2012", r"host.kernel.*'2011' or 'modern'"),
     ("host.devices.disk.preset", "floppy", r"preset.*expected 'hdd', 'ssd', 'nvme' or 'zram'"),
     ("host.devices.disk.preset", "zram", r"compressed memory holds no files"),
+    ("host.readahead", "0KiB", r"readahead: 0: expected a power of two from 4KiB"),
     ("host.memory", 5, r"there is no such field"),
     ("guests.0.size", "-1", r"guests.0.size: got '-1'; expected a size"),
     ("guests.0.size", "257000KiB", r"guests.0.size: .*expected a multiple of host.page, 65536"),

@@ -11,7 +11,7 @@ from scenarios import profiles
 from scenarios.work import Profile, Signal, Wait, Work, expected_one_of, walk
 
 if TYPE_CHECKING:
-    from scenarios.schema import Guest, LimitCgroup, Scenario
+    from scenarios.schema import Guest, OfCgroup, Scenario
 
 
 def problems(scenario: Scenario) -> Iterator[str]:
@@ -120,28 +120,26 @@ def _timeline(scenario: Scenario) -> Iterator[str]:
         if name is not None and name not in guests:
             yield f"{path}.guest: {name!r}: {expected_one_of(list(guests))}"
             continue
-        if entry.do == "limit":
+        if entry.do == "limit" or entry.do == "wait_limit":
             for problem in _limit(scenario, entry, guests):
                 yield f"{path}.{problem}"
         if entry.do == "target" and not 0 < entry.size <= guests[entry.guest].size:
             size = guests[entry.guest].size
             yield f"{path}.size: {entry.size}: expected at most the guest's size, {size}"
-        if entry.do == "wait_limit" and entry.cgroup not in scenario.host.cgroups:
-            yield f"{path}.cgroup: {entry.cgroup!r}: {expected_one_of(list(scenario.host.cgroups))}"
         if entry.do == "wait_event" or entry.do == "signal":
             known = events(work_of(scenario, guests[entry.guest]))
             if entry.event not in known:
                 yield f"{path}.event: {entry.event!r}: {expected_one_of(known)}"
 
 
-def _limit(scenario: Scenario, entry: LimitCgroup, guests: dict[str, Guest]) -> Iterator[str]:
+def _limit(scenario: Scenario, entry: OfCgroup, guests: dict[str, Guest]) -> Iterator[str]:
     cgroups = list(scenario.host.cgroups)
     if entry.cgroup is not None and entry.cgroup not in cgroups:
         yield f"cgroup: {entry.cgroup!r}: {expected_one_of(cgroups)}"
     if entry.guest is not None and (shared := guests[entry.guest].cgroup) is not None:
         yield f"guest: {entry.guest!r}: expected cgroup: {shared}, which it is in"
     for field in ("max", "high", "low"):
-        size = getattr(entry, field)
+        size = getattr(entry, field, None)
         if isinstance(size, int) and size % scenario.host.page:
             yield f"{field}: {size}: expected a multiple of host.page"
 

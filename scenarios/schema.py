@@ -131,21 +131,26 @@ class StopGuest(Timed):
     guest: str
 
 
-class LimitCgroup(Timed):
-    """Set a cgroup's limit, throttle or protection; with none of the three: no limit any more."""
+class OfCgroup(Timed):
+    """An entry about one cgroup."""
 
-    do: Literal["limit"]
     cgroup: str | None = None
     guest: str | None = Field(default=None, description="instead: the cgroup of its own")
-    max: Bytes | None = Field(default=None, description="left out beside low or high: as it is")
-    high: Bytes | Literal["none"] | None = Field(default=None, description="left out: as it is")
-    low: Bytes | None = Field(default=None, description="left out: as it is; 0: none")
 
     @model_validator(mode="after")
     def _one_cgroup(self) -> Self:
         if (self.cgroup is None) == (self.guest is None):
             raise ValueError("expected either cgroup or guest")
         return self
+
+
+class LimitCgroup(OfCgroup):
+    """Set a cgroup's limit, throttle or protection; with none of the three: no limit any more."""
+
+    do: Literal["limit"]
+    max: Bytes | None = Field(default=None, description="left out beside low or high: as it is")
+    high: Bytes | Literal["none"] | None = Field(default=None, description="left out: as it is")
+    low: Bytes | None = Field(default=None, description="left out: as it is; 0: none")
 
 
 class SetCores(Timed):
@@ -187,11 +192,10 @@ class SignalEvent(Timed):
     event: str
 
 
-class AwaitLimit(Timed):
+class AwaitLimit(OfCgroup):
     """Hold the timeline until no more is charged to a cgroup than its limit."""
 
     do: Literal["wait_limit"]
-    cgroup: str
 
 
 class Mark(Timed):

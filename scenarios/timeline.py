@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from memsim import spec
 from scenarios import check
 from scenarios.occupants import GuestFacts
-from scenarios.schema import LimitCgroup, Scenario
+from scenarios.schema import LimitCgroup, OfCgroup, Scenario
 
 
 def timeline_of(
@@ -19,6 +19,12 @@ def timeline_of(
         for guest in scenario.guests
         for name in guest.names
     }
+
+    def group(entry: OfCgroup) -> int:
+        if entry.guest is not None:  # guests' own ones follow, slot by slot
+            return len(cgroups) + slots[entry.guest]
+        return cgroups.index(str(entry.cgroup))
+
     marks: list[str] = []
     lines: list[spec.Entry] = []
     for entry in scenario.timeline:
@@ -29,10 +35,7 @@ def timeline_of(
             act = spec.Act.START_GUEST if entry.do == "start" else spec.Act.STOP_GUEST
             slot = slots[entry.guest]
         elif entry.do == "limit":
-            if entry.cgroup is not None:
-                index = cgroups.index(entry.cgroup)
-            elif entry.guest is not None:  # guests' own ones follow, slot by slot
-                index = len(cgroups) + slots[entry.guest]
+            index = group(entry)
             for limit, pages in _limits(entry, scenario.host.page):
                 lines.append(spec.Entry(limit, at_s, after_s, -1, index, pages))
                 after_s = 0.0
@@ -45,7 +48,7 @@ def timeline_of(
         elif entry.do == "wait_target":
             act, slot = spec.Act.WAIT_TARGET, slots[entry.guest]
         elif entry.do == "wait_limit":
-            act, index = spec.Act.WAIT_LIMIT, cgroups.index(entry.cgroup)
+            act, index = spec.Act.WAIT_LIMIT, group(entry)
         elif entry.do == "wait_event":
             act, slot, value = spec.Act.WAIT_EVENT, slots[entry.guest], float(entry.times)
             index = events[entry.guest].index(entry.event)

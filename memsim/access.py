@@ -335,7 +335,11 @@ def access(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
         return STOPPED, 0.0, NOMINAL
     ph = m.phase[tk.phase]
     in_kernel = ph.kernel or ph.op == READ or ph.op == WRITE or (m.page[p].gflags & G_FILL) != 0
+    gs = m.guest[tk.guest]
+    major, fills = gs.host_major, m.page[p].gflags & G_FILL
     what, more, why = back_page(m, e, k, p, in_kernel, _scattered(ph), t)
+    if ph.op == WRITE and not fills:  # write(2) of a whole page: what is read in is overwritten
+        gs.false_reads += gs.host_major - major
     if what != DONE:
         # Guest time spent so far is small beside it and goes with it.
         return what, cost + more, why

@@ -25,6 +25,7 @@ from memsim.spec import (
 from memsim.state import NOBODY
 
 LOUD_BLOCK = 1024  # pages in a block of the fast path where popularity sets no other
+FIRST_HITS = 4  # what swap readahead begins with (mm/swap_state.c)
 REQUESTS = 256  # outstanding requests of a host, as nr_requests of its queues
 
 
@@ -225,6 +226,7 @@ class _Builder:
             "target_pages": NOBODY,
             "goal_pages": NOBODY,
             "io_first": NOBODY,
+            "ra_hits": FIRST_HITS,
             "stats_time_s": -1.0,
             "kernel_size": guest.kernel_pages,
             "reserved_pages": guest.reserved_pages,
@@ -476,9 +478,10 @@ class _Builder:
             "global_lru": spec.global_lru,
             "lru_2011": spec.lru_2011,
             "ept_dirty": spec.ept_dirty_bits,
+            "ra_adapts": spec.readahead_adapts,
+            "ra_hits": FIRST_HITS,
             "ra_virtual": spec.readahead_virtual,
             "ra_small": spec.readahead_bytes / params.SMALL_PAGE,
-            "ra_pages": max(1, spec.readahead_bytes // spec.page_bytes),
             "file_ra": max(1, round(params.FILE_READAHEAD / sub)),
             "min_pages": low,
             "low_pages": mid,

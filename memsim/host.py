@@ -9,10 +9,15 @@ from memsim.hinting import is_free, is_given
 from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, lru_of
 from memsim.machine import Machine
-from memsim.readahead import swap_in
+from memsim.readahead import note_hit, swap_in
 from memsim.state import (
     CACHED,
+    FILE,
     G_BITS,
+    G_DIRTY,
+    G_FILL,
+    G_HOST,
+    G_IO,
     H_BACK,
     H_DIRTY,
     H_EVER,
@@ -22,7 +27,6 @@ from memsim.state import (
     NOBODY,
     READING,
     RESIDENT,
-    SEEN,
     SWAP_WRITE,
     SWAPPED,
     UNBACKED,
@@ -84,10 +88,22 @@ def _fresh(m: Machine, p: int) -> int:
         gs.discarded += 1
     pg.hstate = RESIDENT
     pg.hflags = np.uint8(H_REF | H_DIRTY | H_EVER)
-    pg.gflags &= np.uint16(G_BITS - SEEN)
+    pg.gflags &= np.uint16(G_BITS - G_HOST)
     host_push(m, lru_of(m, pg.guest), m.host[0].lru_2011, p)
     gs.host_fresh += 1
     return FRESH_FAULT if again else NOMINAL
+
+
+@kernel
+def _note_vain(m: Machine, p: int) -> None:
+    # A page is swapped in whose content nobody will ever see, as VSwapper names it: a stale read
+    # if the emulator's DMA will overwrite it, a false read if the guest will, with its first fill.
+    pg = m.page[p]
+    gs = m.guest[pg.guest]
+    if pg.gflags & G_IO:
+        gs.stale_reads += 1
+    elif pg.gflags & G_FILL:
+        gs.false_reads += 1
 
 
 @kernel
@@ -109,6 +125,7 @@ def fault(m: Machine, p: int, scattered: bool, t: float) -> tuple[int, float, in
     if state == READING:
         return NEED_READ, 0.0, HOST_SWAP
     if state == CACHED:
+        note_hit(m, p)
         _map(m, p)
         return NOW, hs.c_map, HOST_SWAP
     if state == WRITING:
@@ -127,18 +144,20 @@ def fault(m: Machine, p: int, scattered: bool, t: float) -> tuple[int, float, in
         gs.host_swapped_pages -= 1
         gs.host_swap_in += 1
         gs.host_major += 1
+        _note_vain(m, p)
         hs.swap_in_pages += 1
         active = comes_back_to_host(m, p)
         leave_swap(m, p)
         pg.hstate = RESIDENT
         pg.hflags = np.uint8(H_REF | H_DIRTY | H_EVER)
-        pg.gflags &= np.uint16(G_BITS - SEEN)
+        pg.gflags &= np.uint16(G_BITS - G_HOST)
         host_push(m, lru_of(m, pg.guest), active, p)
         return NOW, hs.c_zram, HOST_SWAP
     if swap_in(m, p, scattered, t) == NOBODY:
         give_frame(m, pg.guest)
         return NEED_REQUEST, 0.0, HOST_SWAP
     gs.host_major += 1
+    _note_vain(m, p)
     return NEED_READ, 0.0, HOST_SWAP
 
 
@@ -185,6 +204,8 @@ def write_out(m: Machine, p: int, t: float) -> bool:
     if slot == NOBODY:
         return False
     gs.host_swap_out += 1
+    if pg.gstate == FILE and not pg.gflags & (G_DIRTY | G_IO | G_FILL):
+        gs.silent_writes += 1  # its content is on the guest's disk already
     hs.swap_out_pages += 1
     if zram:
         pg.hstate = SWAPPED

@@ -267,6 +267,7 @@ class HostSpec:
     lru_2011: bool = False  # as of a guest, for the host's own lists
     ept_dirty_bits: bool = True  # 2011: False, every mapping dirties
     readahead_virtual: bool = True  # False: windows lie in slot space (rotating, 2011)
+    readahead_adapts: bool = True  # until 3.14 False: always the whole window
     readahead_bytes: int = 32768  # window of the host's swap readahead: page-cluster 3
     tick_s: float = 0.01
     emulation: float = 1.0  # guest kernels take so many times longer: software emulation

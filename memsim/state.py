@@ -30,8 +30,9 @@ G_BACK = 64  # the guest writes it out
 G_VOID = 128  # its owner hinted it free and the kernel took the bit: undefined until next used
 G_REPORTED = 256  # free, and the host was told: it backs nothing of the piece it is part of
 G_WORKINGSET = 1 << 10  # was on the active list before it was last deactivated
+AHEAD = 1 << 12  # the host's readahead brought the page, and nobody looked for it yet
 SEEN = 1 << 13  # the host's PG_referenced of the frame: here for want of room in hflags
-G_HOST = SEEN  # bits of the frame, not of the page in it
+G_HOST = AHEAD | SEEN  # bits of the frame, not of the page in it
 G_KEPT = G_HINT | G_HOST  # what a page keeps when the guest frees it and uses it anew
 G_SLOW = G_HINT | G_FILL | G_IO | G_VOID  # a touch must not take the fast path
 
@@ -138,7 +139,10 @@ host_dtype = np.dtype(
         ("lru_2011", "u1"),
         ("ept_dirty", "u1"),
         ("ra_virtual", "u1"),
-        ("ra_pages", "i4"),
+        ("ra_adapts", "u1"),
+        ("ra_prev", "i8"),  # slot of the last read without hits before
+        ("ra_win", "i4"),  # the last window
+        ("ra_hits", "i4"),  # pages read ahead that were used since
         ("ra_small", "f8"),  # the same window in small pages
         ("file_ra", "i4"),
         ("min_pages", "i8"),
@@ -327,6 +331,9 @@ guest_dtype = np.dtype(
         ("file_activated_seen", "i8"),
         ("gslot_next", "i8"),
         ("flush_hand", "i8"),
+        ("ra_prev", "i8"),  # host's readahead in its memory: page of the last look or read
+        ("ra_win", "i4"),
+        ("ra_hits", "i4"),
         ("io_first", "i4"),  # disk request that keeps its pages while it waits for a frame
         ("resize_at", "f8"),
         # CPU
@@ -341,6 +348,11 @@ guest_dtype = np.dtype(
         ("host_swap_out", "i8"),
         ("host_major", "i8"),
         ("host_fresh", "i8"),
+        ("ahead_pages", "i8"),  # of host_swap_in: read ahead ...
+        ("ahead_hits", "i8"),  # ... and of these, used
+        ("stale_reads", "i8"),  # of host_major: to be overwritten by a virtual disk's read
+        ("false_reads", "i8"),  # ... to be overwritten by the guest, as a whole
+        ("silent_writes", "i8"),  # of host_swap_out: what the guest's disk has as well
         ("discarded", "i8"),
         ("guest_swap_in", "i8"),
         ("guest_swap_out", "i8"),

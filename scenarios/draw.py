@@ -81,6 +81,7 @@ def _host(
         global_lru=old,
         lru_2011=old,
         ept_dirty_bits=not old,
+        readahead_adapts=not old,
         readahead_virtual=not (old or rotating),
         readahead_bytes=host.readahead,
         tick_s=host.tick,

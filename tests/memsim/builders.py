@@ -163,6 +163,8 @@ def _guest(r: random.Random, i: int, groups: int, old: bool) -> GuestSpec:
         stuck=r.random() < 0.1,
         resize_delay_s=r.choice([0.0, 0.0, 1.0]),
         lru_exact=r.random() < 0.1,
+        lru_2011=r.random() < 0.3,
+        swappiness=r.choice([60, 60, 0, 200]),
         start=r.choice(list(Start)),
         start_s=r.choice([0.0, 0.0, 1.0]),
         stop_s=r.choice([np.inf, np.inf, 6.0]),
@@ -212,6 +214,8 @@ def random_host(r: random.Random) -> HostSpec:
         global_lru=old,
         ept_dirty_bits=r.random() < 0.5,
         readahead_virtual=r.random() < 0.5,
+        readahead_adapts=r.random() < 0.7,
+        lru_2011=r.random() < 0.3,
         tick_s=r.choice([1e-3, 1e-2, 0.05]),
         timeline=tuple(_entry(r, n, len(groups), old) for _ in range(r.randint(0, 5))),
     )

@@ -62,7 +62,7 @@ from memsim.state import (
     R_FREE,
     SWAPPED_BASE,
 )
-from memsim.touch import LOOP, READ, SEQUENTIAL, WRITE
+from memsim.touch import APPEND, LOOP, READ, SEQUENTIAL, WRITE
 from memsim.waits import begin_io_wait
 from memsim.workingset import come_back
 from memsim.writeback import flush_excess, too_dirty
@@ -136,7 +136,7 @@ def guest_reclaim(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int
 @kernel
 def _scattered(ph: np.record) -> bool:
     pattern = ph.pattern
-    return not (pattern == SEQUENTIAL or pattern == LOOP)
+    return not (pattern == SEQUENTIAL or pattern == LOOP or pattern == APPEND)
 
 
 @kernel

@@ -414,7 +414,7 @@ class _Builder:
         # Room for the set of loud pages of a phase that can jump.
         access = phase.op in (Op.TOUCH, Op.READ, Op.WRITE)
         sized = phase.size >= 0 and phase.pattern == Pattern.ZIPF
-        if not (self.spec.fast and access) or sized or phase.pattern == Pattern.STREAM:
+        if not (self.spec.fast and access) or sized or phase.pattern >= Pattern.STREAM:
             return {"loud0": NOBODY}
         region = guest.regions[phase.region]
         pages = max(1, region.block_pages) if phase.pattern == Pattern.ZIPF else LOUD_BLOCK

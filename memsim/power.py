@@ -78,7 +78,7 @@ def _empty_memory(m: Machine, g: int) -> None:
         m.vpage[v].page = NEVER
         m.vpage[v].age = 0
     for i in range(gs.region0, gs.region0 + gs.regions):
-        m.region[i].held = 0
+        m.region[i].held = m.region[i].place = 0
     for s in range(gs.gslot0, gs.gslot0 + gs.gslots):
         m.gslot[s] = NOBODY
     stirred(m, g)

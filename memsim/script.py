@@ -52,7 +52,7 @@ def _free(m: Machine, k: int, ph: np.record) -> tuple[int, float]:
         else:
             unmap_page(m, tk.guest, v)
     tk.phase_n += n
-    rg.held = 0
+    rg.held = rg.place = 0
     if tk.phase_n >= most:
         return GO_ON, n * m.host[0].c_free
     return BURN, n * m.host[0].c_free

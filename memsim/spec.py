@@ -72,6 +72,7 @@ class Pattern(IntEnum):
     SEQUENTIAL = 2  # from the first page; wraps round, and a repeated phase starts anew
     LOOP = 3  # goes on where the same phase stopped before
     STREAM = 4  # as LOOP, but over the page numbers of a recorded reference string
+    APPEND = 5  # goes on where any task left the region, from the first page once it was freed
 
 
 class Op(IntEnum):

@@ -646,6 +646,7 @@ region_dtype = np.dtype(
         ("owner", "i4"),  # task that loses it when it is killed
         ("sector", "i8"),
         ("held", "i8"),  # FOLLOW: pages in use
+        ("place", "i8"),  # APPEND: where the next access goes
     ]
 )
 

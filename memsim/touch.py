@@ -31,7 +31,7 @@ from memsim.waits import book_time
 # Op, Pattern (memsim.spec) as plain numbers, which kernels like better.
 TOUCH, READ, WRITE, COMPUTE, ALLOCATE, FREE, HINT_FREE, DROP_CACHES = range(8)
 SLEEP, WAIT, SIGNAL, EXIT, REPEAT, FOLLOW = range(8, 14)
-UNIFORM, ZIPF, SEQUENTIAL, LOOP, STREAM = range(5)
+UNIFORM, ZIPF, SEQUENTIAL, LOOP, STREAM, APPEND = range(6)
 
 # How a stretch ends.
 SLICE, SHARED, PAUSE, NEXT = range(4)
@@ -86,6 +86,11 @@ def _target(m: Machine, k: int, ph: np.record, size: int, n: np.uint64) -> int:
     if pattern == SEQUENTIAL:
         i = tk.cursor % size
         tk.cursor += 1
+        return i
+    if pattern == APPEND:
+        rg = m.region[ph.region]
+        i = rg.place % size
+        rg.place += 1
         return i
     if pattern == LOOP:
         i = ph.place % size

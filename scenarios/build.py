@@ -58,6 +58,7 @@ PATTERNS = {
     "sequential": spec.Pattern.SEQUENTIAL,
     "loop": spec.Pattern.LOOP,
     "stream": spec.Pattern.STREAM,
+    "append": spec.Pattern.APPEND,
 }
 
 
@@ -132,13 +133,13 @@ def build_work(work: Work, owner: Owner) -> Built:
     """Everything that runs in a guest, with its random parts drawn."""
     sizes = _region_pages(work, owner)
     curves = _CurveTable(work, owner)
-    parts = {name: _parts(work, name, owner) for name in work.regions}
+    instances = {name: _instances(work, name, owner) for name in work.regions}
     regions: list[spec.Region] = []
-    places: dict[str, list[tuple[int, int]]] = {}  # name -> index and pages of each part
+    places: dict[str, list[tuple[int, int]]] = {}  # name -> index and pages of each
     for name, region in work.regions.items():
-        pages = -(-sizes[name] // parts[name])
-        places[name] = [(len(regions) + part, pages) for part in range(parts[name])]
-        regions += [_region(region, pages, owner.page)] * parts[name]
+        pages, count = sizes[name], instances[name]
+        places[name] = [(len(regions) + copy, pages) for copy in range(count)]
+        regions += [_region(region, pages, owner.page)] * count
     rate_factor = _varied(owner.stream("vary rates"), owner.vary.rates)
     tasks: list[spec.Task] = []
     task_names: list[str] = []
@@ -153,6 +154,7 @@ def build_work(work: Work, owner: Owner) -> Built:
                 owner=owner,
                 rate_factor=rate_factor,
                 quantile=owner.stream(f"task {own_name}").random,
+                copies=copies,
             )
             start = task.starts[copy % len(task.starts)] if task.starts else None
             tasks.append(spec.Task(writer.phases(task, start), weight=task.weight))
@@ -175,9 +177,9 @@ def _copies(task: Task, owner: Owner) -> int:
     return count * max(1, len(task.starts))
 
 
-def _parts(work: Work, name: str, owner: Owner) -> int:
-    """How many a region is shared out to."""
-    if not work.regions[name].each:
+def _instances(work: Work, name: str, owner: Owner) -> int:
+    """How many there are of a region."""
+    if not work.regions[name].own:
         return 1
     users = (
         _copies(task, owner)
@@ -239,6 +241,7 @@ class _Script:
     owner: Owner
     rate_factor: float
     quantile: Callable[[], float]
+    copies: int
 
     def phases(self, task: Task, start: Span | None) -> tuple[spec.Phase, ...]:
         lines: list[spec.Phase] = []
@@ -252,7 +255,9 @@ class _Script:
             if isinstance(phase, Repeat):
                 first = len(lines)
                 self._block(phase.phases, lines)
-                times = -1 if phase.times is None else phase.times
+                times = self.owner.vcpus if phase.times == "vcpus" else phase.times or -1
+                if phase.together and times > 0:
+                    times = -(-times // self.copies)
                 lines.append(spec.Phase(spec.Op.REPEAT, jump=first, count=times))
             else:
                 lines.append(self._line(phase))

@@ -20,6 +20,7 @@ from scenarios.hosts import SimulatedHosts
 from scenarios.randomness import Key
 from scenarios.schema import Scenario
 
+BLOCK_BYTES = 2**21
 STEP_S = 1.0  # the clock of a run that nobody samples or controls
 BEGIN, END = "(begin)", "(end)"  # marks that every run has
 
@@ -36,6 +37,7 @@ class Samples:
     resident: Ints  # (N, G) backed by the host, the emulator included
     host_swapped: Ints  # (N, G)
     free: Ints  # (N, G) inside the guest
+    free_whole: Ints  # (N, G) ... in whole blocks of 2 MiB
     file: Ints  # (N, G) page cache
     taken: Ints  # (N, G) given up: by balloon, free target or unplugged
     swap_used: Ints  # (N,) of the host's swap area
@@ -241,6 +243,7 @@ class _Sampler:
             resident=pages("resident_pages", "emulator_resident_pages"),
             host_swapped=pages("host_swapped_pages"),
             free=pages("free_pages"),
+            free_whole=pages("free_blocks") * max(1, BLOCK_BYTES // page),
             file=pages("file_pages"),
             taken=pages("taken_pages"),
             swap_used=np.array([row[2] * page for row in self._rows]),

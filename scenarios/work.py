@@ -26,8 +26,8 @@ class Region(Config):
         description="kernel: slab and page tables, which nothing can move or reclaim"
     )
     size: AmountField = Field(description="or a share of the guest's size")
-    each: bool = Field(
-        default=False, description="shared out: every copy of a task that uses it has its own part"
+    own: bool = Field(
+        default=False, description="every copy of a task that uses it has one of its own"
     )
     locality: Bytes = Field(
         default=4 * MIB, gt=0, description="popularity is laid out in such blocks"
@@ -49,7 +49,7 @@ class Access(Config):
     """
 
     region: str
-    pattern: Literal["uniform", "zipf", "sequential", "loop", "stream"] = "uniform"
+    pattern: Literal["uniform", "zipf", "sequential", "loop", "stream", "append"] = "uniform"
     stream: str | None = Field(default=None, description="pattern stream: which of the streams")
     zipf: float = Field(default=1.0, gt=0, description="exponent of the popularity of blocks")
     count: int | None = Field(
@@ -196,7 +196,12 @@ class Repeat(Config):
     """Do phases over and over."""
 
     op: Literal["repeat"]
-    times: int | None = Field(default=None, ge=1, description="left out: for ever")
+    times: Annotated[int, Field(ge=1)] | Literal["vcpus"] | None = Field(
+        default=None, description="left out: for ever"
+    )
+    together: bool = Field(
+        default=False, description="so often by all copies of the task, not by each"
+    )
     phases: tuple["Phase", ...] = Field(min_length=1)
 
     @property

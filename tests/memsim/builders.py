@@ -100,7 +100,7 @@ def _phase(r: random.Random) -> Phase:
     return Phase(
         op,
         region=region,
-        pattern=r.choice([Pattern.UNIFORM, Pattern.ZIPF, Pattern.SEQUENTIAL, Pattern.LOOP]),
+        pattern=r.choice([p for p in Pattern if p != Pattern.STREAM]),
         zipf_s=r.uniform(0.3, 1.5),
         write=r.choice([0.0, 0.3, 1.0]),
         count=r.choice([-1, r.randint(1, 3000)]),

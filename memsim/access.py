@@ -17,12 +17,15 @@ from memsim.account import (
     THROTTLE,
 )
 from memsim.backing import BURN, DONE, STOPPED, back_page, host_frame, wait_for_frame
+from memsim.blocks import block_of
 from memsim.cpu import start_stall, stop_vcpu
 from memsim.disk import ROTATING, new_request
 from memsim.emulator import start_io
+from memsim.free_memory import free_block, take_block, wake_kswapd
 from memsim.guest import add_anon, add_kernel, alloc_page
 from memsim.guest_lru import mark_accessed
 from memsim.hinting import BITMAP, on_alloc
+from memsim.hugepages import is_guest_huge, map_huge
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_row
 from memsim.machine import Machine
@@ -57,6 +60,7 @@ from memsim.state import (
     H_REF,
     INACTIVE_ANON,
     INACTIVE_FILE,
+    NEVER,
     NOBODY,
     OF_TASK,
     R_FREE,
@@ -67,7 +71,7 @@ from memsim.waits import begin_io_wait
 from memsim.workingset import come_back
 from memsim.writeback import flush_excess, too_dirty
 
-_FILE, _KERNEL = 1, 2  # memsim.spec.RegionKind
+_ANON, _FILE, _KERNEL = range(3)  # memsim.spec.RegionKind
 
 
 @kernel
@@ -140,9 +144,72 @@ def _scattered(ph: np.record) -> bool:
 
 
 @kernel
+def _huge_part(m: Machine, k: int, v: int) -> int:
+    # The first virtual page of the part of a region that a huge page could map, if none of it is
+    # mapped yet, else NOBODY.
+    rg = m.region[m.phase[m.task[k].phase].region]
+    pages = m.host[0].block_pages
+    first = v - (v - rg.vpage0) % pages
+    if rg.kind != _ANON or first + pages > rg.vpage0 + rg.pages:
+        return NOBODY
+    for i in range(first, first + pages):
+        if m.vpage[i].page != NEVER:
+            return NOBODY
+    return first
+
+
+@kernel
+def _touch_huge(m: Machine, k: int, v: int, t: float) -> bool:
+    # Map a huge page for the first touch of v, if there is a block for it.
+    g = m.task[k].guest
+    gs = m.guest[g]
+    first = _huge_part(m, k, v)
+    if first == NOBODY:
+        return False
+    b = free_block(m, g)
+    if b == NOBODY:
+        gs.thp_fault_fallback += 1
+        return False
+    take_block(m, b)
+    map_huge(m, g, b, first)
+    gs.thp_fault_alloc += 1
+    gs.guest_minor += 1
+    if gs.free_pages < gs.wm_target_low:
+        wake_kswapd(m, g, t)
+    return True
+
+
+@kernel
+def _fill_huge(m: Machine, e: int, k: int, b: int, t: float) -> tuple[int, float, int]:
+    # Clear the pages of a huge page that was just mapped, one after the other; any may be swapped
+    # or unbacked.
+    hs = m.host[0]
+    bl = m.block[b]
+    each = hs.c_gfault_huge if bl.host_huge else hs.c_gfault
+    if m.guest[m.task[k].guest].hinting == BITMAP:
+        each *= 1.0 + HINT_TAX
+    cost = 0.0
+    while bl.filled < bl.pages:
+        p = bl.first + bl.filled
+        what, more, cls = back_page(m, e, k, p, True, False, t)
+        if what != DONE:
+            return what, cost + more, cls
+        if more > 0.0:  # there now, and filled when that time has passed
+            return BURN, cost + more, cls
+        on_alloc(m, p)
+        m.page[p].gflags &= np.uint16(G_BITS - G_FILL - G_VOID)
+        m.page[p].hflags |= np.uint8(H_REF | H_DIRTY)
+        bl.filled += 1
+        cost += each
+    return DONE, cost, NOMINAL
+
+
+@kernel
 def _first_touch(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float, int]:
     # A page of anonymous or kernel memory that has none yet.
     g = m.task[k].guest
+    if m.guest[g].huge_pages and _touch_huge(m, k, v, t):
+        return DONE, 0.0, NOMINAL
     p = alloc_page(m, g, t)
     if p == NOBODY:
         return guest_reclaim(m, e, k, t)
@@ -333,6 +400,10 @@ def access(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
     if m.page[p].gflags & G_IO:
         _wait_for_disk(m, e, k, m.page[p].gprev, t)
         return STOPPED, 0.0, NOMINAL
+    if is_guest_huge(m, p) and m.block[block_of(m, p)].filled < m.host[0].block_pages:
+        what, cost, cls = _fill_huge(m, e, k, block_of(m, p), t)
+        if what != DONE:
+            return what, cost, cls
     ph = m.phase[tk.phase]
     in_kernel = ph.kernel or ph.op == READ or ph.op == WRITE or (m.page[p].gflags & G_FILL) != 0
     gs = m.guest[tk.guest]

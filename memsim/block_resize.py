@@ -15,7 +15,7 @@ from memsim.blocks import block_push, block_remove
 from memsim.compaction import BUSY, NO_ROOM, UNMOVABLE, has_unmovable, migrate_page
 from memsim.free_memory import isolate, kswapd_of, let_go, next_page
 from memsim.hinting import on_free, on_take
-from memsim.host import drop_page
+from memsim.host import drop_pages
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.params import (
@@ -73,7 +73,7 @@ def _take_block(m: Machine, g: int, b: int) -> float:
         pg.gstate = BALLOON
         pg.gflags = np.uint16(0)
         backed += pg.hstate == RESIDENT or pg.hstate == CACHED
-        drop_page(m, p)
+    drop_pages(m, bl.first, bl.pages)
     bl.free = 0
     bl.next = gs.gone_head
     gs.gone_head = b

@@ -17,6 +17,24 @@ def block_of(m: Machine, p: int) -> int:
 
 
 @kernel
+def guest_weight(m: Machine, p: int) -> int:
+    """Return how many pages an entry of the guest's lists stands for: a huge page for its all."""
+    if m.guest[m.page[p].guest].thp_blocks == 0:
+        return 1
+    bl = m.block[block_of(m, p)]
+    return int(bl.pages) if bl.guest_huge else 1
+
+
+@kernel
+def host_weight(m: Machine, p: int) -> int:
+    """Return how many pages an entry of the host's lists stands for."""
+    if m.guest[m.page[p].guest].host_thp_blocks == 0:
+        return 1
+    bl = m.block[block_of(m, p)]
+    return int(bl.pages) if bl.host_huge else 1
+
+
+@kernel
 def block_push(m: Machine, g: int, b: int) -> None:
     """Add a wholly free block at the head of the guest's list."""
     gs = m.guest[g]

@@ -57,6 +57,8 @@ def _check(spec: HostSpec) -> None:
     need(len(spec.devices) > 0, "devices: none")
     need(0 <= spec.swap_device < len(spec.devices), f"swap_device: {spec.swap_device}")
     need(len(spec.guests) <= state.GUESTS, f"guests: more than {state.GUESTS}")
+    huge = spec.huge_pages or any(guest.huge_pages for guest in spec.guests)
+    need(not huge or size <= 65536, f"page_bytes: {size}, at most 65536 with huge pages")
     ids = [guest.guest_id for guest in spec.guests]
     need(len(ids) == len(set(ids)), "guests: two have the same guest_id")
     if spec.global_lru:  # cgroup v1: neither protection nor throttling
@@ -82,6 +84,8 @@ def _check_guest(spec: HostSpec, guest: GuestSpec, at: str) -> None:
         f"reserved_pages: {guest.reserved_pages}, at most kernel_pages expected",
     )
     need(0 <= guest.swappiness <= 200, f"swappiness: {guest.swappiness}, 0 to 200 expected")
+    need(not (guest.huge_pages and guest.lru_exact), "lru_exact: not with huge pages")
+    need(0 <= guest.tlb_share <= 1, f"tlb_share: {guest.tlb_share}, 0 to 1 expected")
     need(guest.vcpus >= 1, f"vcpus: {guest.vcpus}")
     need(0 <= guest.disk < len(spec.devices), f"disk: {guest.disk}")
     need(
@@ -208,6 +212,7 @@ class _Builder:
                 "resize",
                 "deflate_on_oom",
                 "movable_balloon",
+                "huge_pages",
                 "stuck",
                 "resize_delay_s",
                 "lru_exact",
@@ -253,6 +258,7 @@ class _Builder:
             "block_tail": NOBODY,
             "gone_head": NOBODY,
             "resize_block": NOBODY,
+            "tlb_share": guest.tlb_share if guest.huge_pages else 0.0,
             "source_block": NOBODY,
             "report_pages": max(1, round(2**guest.reporting.order / sub)),
             "report_every_s": guest.reporting.every_s,
@@ -449,6 +455,7 @@ class _Builder:
             "c_greclaim": params.GUEST_RECLAIM_S,
             "c_gscan": params.GUEST_SCAN_S,
             "c_free": params.FREE_S,
+            "c_gfault_huge": params.GUEST_FAULT_HUGE_S,
             "c_migrate": params.MIGRATE_S,
             "c_cscan": params.COMPACT_SCAN_S,
             "c_map": params.MAP_S,
@@ -480,6 +487,8 @@ class _Builder:
             "ept_dirty": spec.ept_dirty_bits,
             "ra_adapts": spec.readahead_adapts,
             "ra_hits": FIRST_HITS,
+            "huge_pages": spec.huge_pages,
+            "c_ept_huge": params.EPT_FAULT_HUGE_S,
             "ra_virtual": spec.readahead_virtual,
             "ra_small": spec.readahead_bytes / params.SMALL_PAGE,
             "file_ra": max(1, round(params.FILE_READAHEAD / sub)),

@@ -9,8 +9,10 @@ import numpy as np
 
 from memsim.account import COMPACTION
 from memsim.backing import BURN, DONE, back_page
+from memsim.blocks import block_of
 from memsim.free_memory import give_page, isolate, let_go, take_page
 from memsim.host import drop_page
+from memsim.hugepages import is_guest_huge, split_guest
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_remove, guest_row
 from memsim.machine import Machine
@@ -48,7 +50,10 @@ UNMOVABLE, BUSY, NO_ROOM = 4, 5, 6
 def is_unmovable(m: Machine, p: int) -> bool:
     """Tell whether a page can never be moved: the kernel's own, or in a balloon of old."""
     state = m.page[p].gstate
-    return state == KERNEL or (state == BALLOON and not m.guest[m.page[p].guest].movable_balloon)
+    if state != BALLOON:
+        return state == KERNEL
+    # In a balloon of huge pages, or gone with virtio-mem, it is on no list.
+    return m.page[p].glist == 0 or not m.guest[m.page[p].guest].movable_balloon
 
 
 @kernel
@@ -129,6 +134,10 @@ def migrate_page(m: Machine, e: int, k: int, p: int, q: int, t: float) -> tuple[
     g = pg.guest
     if is_unmovable(m, p):
         return UNMOVABLE, 0.0, COMPACTION
+    if is_guest_huge(m, p):
+        if m.block[block_of(m, p)].filled < m.host[0].block_pages:
+            return BUSY, 0.0, COMPACTION
+        split_guest(m, block_of(m, p))
     if _is_busy(m, p):
         return BUSY, 0.0, COMPACTION
     if pg.gstate == BALLOON:
@@ -183,7 +192,7 @@ def empty_block(
         isolate(m, g, b)
     moved = 0
     for p in range(bl.first, bl.first + bl.pages):
-        if m.page[p].gstate == FREE or _is_busy(m, p):
+        if m.page[p].gstate == FREE:
             continue
         q = find_target(m, g, breaks)
         if q == NOBODY or is_unmovable(m, p):
@@ -191,6 +200,8 @@ def empty_block(
             return NO_ROOM if q == NOBODY else UNMOVABLE, cost, COMPACTION
         what, more, cls = migrate_page(m, e, k, p, q, t)
         cost += more
+        if what == BUSY:
+            continue
         if what != DONE:
             return what, cost, cls
         moved += 1

@@ -115,6 +115,29 @@ def take_page(m: Machine, p: int) -> None:
 
 
 @kernel
+def free_block(m: Machine, g: int) -> int:
+    """Return a wholly free block of 2 MiB that may be taken above the min watermark, or NOBODY."""
+    gs = m.guest[g]
+    b = gs.block_head
+    if b != NOBODY and m.block[b].pages < m.host[0].block_pages:  # the last one of memory
+        b = m.block[b].next
+    if b == NOBODY or gs.free_pages - m.host[0].block_pages < gs.wm_min:
+        return NOBODY
+    return int(b)
+
+
+@kernel
+def take_block(m: Machine, b: int) -> None:
+    """Take a wholly free block."""
+    bl = m.block[b]
+    g = m.page[bl.first].guest
+    on_take(m, bl.first)
+    block_remove(m, g, b)
+    bl.free = 0
+    m.guest[g].free_pages -= bl.pages
+
+
+@kernel
 def isolate(m: Machine, g: int, b: int) -> None:
     """Keep what is free in a block from the allocator, as it is to become free as a whole."""
     let_go(m, g)

@@ -3,9 +3,11 @@
 import numpy as np
 
 from memsim.balance import note_scan
+from memsim.blocks import block_of
 from memsim.free_memory import give_page, pop_page, wake_kswapd
 from memsim.guest_lru import count_reclaim
 from memsim.guest_swap import free_gslot, swap_out
+from memsim.hugepages import is_guest_huge, split_guest, unset_guest_huge
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_push_tail, guest_remove, guest_row
 from memsim.machine import Machine
@@ -164,6 +166,16 @@ def finish_disk_write(m: Machine, r: int) -> None:
 
 
 @kernel
+def _split_to_unmap(m: Machine, g: int, b: int) -> None:
+    # What of a huge page was not filled yet is not mapped any more.
+    bl = m.block[b]
+    split_guest(m, b)
+    for p in range(bl.first + bl.filled, bl.first + bl.pages):
+        m.vpage[m.page[p].vpn].page = NEVER
+        give_page(m, p)
+
+
+@kernel
 def unmap_page(m: Machine, g: int, v: int) -> int:
     """Forget the content of an anonymous virtual page; returns 1 if a page became free.
 
@@ -171,6 +183,9 @@ def unmap_page(m: Machine, g: int, v: int) -> int:
     write-back does in Linux: the device must not write to, nor read from, somebody else's memory.
     """
     where = m.vpage[v].page
+    if where >= 0 and is_guest_huge(m, where):
+        _split_to_unmap(m, g, block_of(m, where))
+        where = m.vpage[v].page
     m.vpage[v].page = NEVER
     if where <= SWAPPED_BASE:
         free_gslot(m, g, SWAPPED_BASE - where)
@@ -184,6 +199,33 @@ def unmap_page(m: Machine, g: int, v: int) -> int:
         return 0
     give_page(m, where)
     return 1
+
+
+@kernel
+def _unmap_huge(m: Machine, g: int, b: int) -> None:
+    bl = m.block[b]
+    guest_remove(m, g, bl.first)
+    unset_guest_huge(m, b)
+    for p in range(bl.first, bl.first + bl.pages):
+        m.vpage[m.page[p].vpn].page = NEVER
+        give_page(m, p)
+
+
+@kernel
+def unmap_pages(m: Machine, g: int, v: int, n: int) -> None:
+    """Unmap n anonymous pages from v on, from the end; huge pages that lie there are not split."""
+    i = n
+    while i > 0:
+        i -= 1
+        p = m.vpage[v + i].page
+        if p >= 0 and is_guest_huge(m, p):
+            b = block_of(m, p)
+            bl = m.block[b]
+            if p == bl.first + bl.pages - 1 and i + 1 >= bl.pages:
+                _unmap_huge(m, g, b)
+                i -= bl.pages - 1
+                continue
+        unmap_page(m, g, v + i)
 
 
 @kernel

@@ -3,6 +3,8 @@
 import numpy as np
 
 from memsim.balance import may_deactivate, note_scan
+from memsim.blocks import block_of, guest_weight
+from memsim.hugepages import is_guest_huge, split_guest, was_used
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_remove, guest_row
 from memsim.machine import Machine
@@ -45,6 +47,8 @@ def activate(m: Machine, g: int, p: int) -> None:
 @kernel
 def mark_accessed(m: Machine, g: int, p: int) -> None:
     """What read(2) and write(2) do to the LRU: the second use activates."""
+    if m.page[p].glist == 0 and is_guest_huge(m, p):
+        p = m.block[block_of(m, p)].first
     pg = m.page[p]
     if pg.glist == 0:
         return
@@ -74,10 +78,14 @@ def deactivate(m: Machine, g: int, inactive: int, force: bool) -> int:
     while n < hs.batch and b.tail != NOBODY:
         p = b.tail
         guest_remove(m, g, p)
-        note_scan(m, g, p, 1, (m.page[p].gflags & G_REF) != 0)
+        used = (m.page[p].gflags & G_REF) != 0
+        if is_guest_huge(m, p):
+            used = was_used(m, block_of(m, p))
+        weight = guest_weight(m, p)
+        note_scan(m, g, p, weight, weight if used else 0)
         m.page[p].gflags = np.uint16((m.page[p].gflags & (G_BITS - G_REF)) | G_WORKINGSET)
         guest_push(m, g, inactive, p)
-        n += 1
+        n += weight
     return n
 
 
@@ -102,11 +110,24 @@ def count_reclaim(m: Machine, g: int, who: int, pages: int) -> None:
 
 
 @kernel
+def _come_apart(m: Machine, p: int) -> bool:
+    # Split a huge page at the tail, unless it was used, or is being filled.
+    b = block_of(m, p)
+    if m.block[b].filled < m.block[b].pages or was_used(m, b):
+        return False
+    split_guest(m, b)
+    return True
+
+
+@kernel
 def look_at_tail(m: Machine, g: int, inactive: int) -> int:
     """Look at the page at an inactive tail: reclaim (1), keep (0) or write it first (2)."""
     p = m.lists[guest_row(g, inactive)].tail
     pg = m.page[p]
     exact = m.guest[g].lru_exact
+    if is_guest_huge(m, p) and not _come_apart(m, p):
+        # one page that any use of a part keeps
+        pg.gflags |= np.uint16(G_REF)
     if pg.gflags & (G_IO | G_BACK | G_FILL):
         if pg.gstate == FILE and pg.gflags & G_BACK:
             m.vpage[pg.vpn].age = WANTED

@@ -3,9 +3,11 @@
 import numpy as np
 
 from memsim.account import FRESH_FAULT, HOST_SWAP, NOMINAL
+from memsim.blocks import block_of
 from memsim.disk import ZRAM, merge_write, new_request, submit
 from memsim.frames import give_frame, take_frame
 from memsim.hinting import is_free, is_given
+from memsim.hugepages import back_huge, drop_huge, is_host_huge, split_host
 from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, lru_of
 from memsim.machine import Machine
@@ -118,6 +120,7 @@ def fault(m: Machine, p: int, scattered: bool, t: float) -> tuple[int, float, in
     hs = m.host[0]
     pg = m.page[p]
     state = pg.hstate
+    again = (pg.hflags & H_EVER) != 0
     if pg.hflags & H_UNMAPPED:
         return NEED_LOCK, 0.0, HOST_SWAP
     if state == RESIDENT:
@@ -134,6 +137,8 @@ def fault(m: Machine, p: int, scattered: bool, t: float) -> tuple[int, float, in
         host_push(m, lru_of(m, pg.guest), 0, p)
         _map(m, p)
         return NOW, hs.c_map, HOST_SWAP
+    if state == UNBACKED and hs.huge_pages and back_huge(m, p, t):
+        return NOW, hs.c_ept_huge, FRESH_FAULT if again else NOMINAL
     if not take_frame(m, pg.guest, t):
         return NEED_FRAME, 0.0, HOST_SWAP
     if state == UNBACKED or is_free(m, p):
@@ -274,6 +279,8 @@ def drop_page(m: Machine, p: int) -> None:
     """
     pg = m.page[p]
     gs = m.guest[pg.guest]
+    if is_host_huge(m, p):
+        split_host(m, block_of(m, p))
     state = pg.hstate
     if state == UNBACKED or state == READING or pg.hflags & (H_ISOLATED | H_BACK):
         return
@@ -287,3 +294,17 @@ def drop_page(m: Machine, p: int) -> None:
     leave_swap(m, p)
     pg.hstate = UNBACKED
     pg.hflags &= np.uint8(H_EVER)
+
+
+@kernel
+def drop_pages(m: Machine, first: int, n: int) -> None:
+    """Drop a run of pages as `drop_page` does each; huge pages that lie in it are not split."""
+    p = first
+    while p < first + n:
+        bl = m.block[block_of(m, p)]
+        if bl.host_huge and p == bl.first and p + bl.pages <= first + n:
+            drop_huge(m, block_of(m, p))
+            p += bl.pages
+        else:
+            drop_page(m, p)
+            p += 1

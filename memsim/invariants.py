@@ -33,18 +33,26 @@ def _walk(m: Machine, row: int, forward: str) -> list[int]:
     return seen
 
 
+def _pages_of(m: Machine, entries: list[int], level: str) -> int:
+    # Pages that the entries of a list stand for.
+    huge = {int(bl["first"]): int(bl["pages"]) for bl in m.block if bl[level]}
+    return sum(huge.get(p, 1) for p in entries)
+
+
 def _check_lists(m: Machine, where: str) -> None:
     guests = int(m.host[0]["guests"])
     for row in range(guests * state.GUEST_LISTS):
         pages = _walk(m, row, "gnext")
-        _equal(len(pages), int(m.lists[row]["count"]), where, f"guest list {row} count")
+        n = _pages_of(m, pages, "guest_huge")
+        _equal(n, int(m.lists[row]["count"]), where, f"guest list {row} count")
         good = (m.page["glist"][pages] == 1 + row % state.GUEST_LISTS).all()
         _need(bool(good), where, f"guest list {row}: a page thinks it is elsewhere")
     for row in range(guests * state.GUEST_LISTS, len(m.lists)):
         if row >= guests * state.GUEST_LISTS + 2 * (1 + int(m.host[0]["groups"])):
             break
         pages = _walk(m, row, "hnext")
-        _equal(len(pages), int(m.lists[row]["count"]), where, f"host list {row} count")
+        n = _pages_of(m, pages, "host_huge")
+        _equal(n, int(m.lists[row]["count"]), where, f"host list {row} count")
         states = m.page["hstate"][pages]
         good = ((states == state.RESIDENT) | (states == state.CACHED)).all()
         _need(bool(good), where, f"host list {row}: holds a page that is not resident")
@@ -54,6 +62,7 @@ def _check_guest(m: Machine, g: int, where: str) -> None:
     gs = m.guest[g]
     pages = m.page[gs["page0"] : gs["page0"] + gs["pages"]]
     if gs["state"] == 0:
+        _need(gs["host_thp_blocks"] == 0, where, "absent, but has huge pages")
         _need((pages["hstate"] == state.UNBACKED).all(), where, "absent, but has memory")
         return
     for kind, name in (
@@ -100,8 +109,9 @@ def _check_guest(m: Machine, g: int, where: str) -> None:
     _equal(int(listed.sum() + waiting.sum()), int(gs["free_pages"]), where, "free pages on lists")
     used = m.gslot[gs["gslot0"] : gs["gslot0"] + gs["gslots"]]
     _equal(int((used != NOBODY).sum()), int(gs["swap_used_pages"]), where, "guest slots")
-    _check_backing(gs, pages, where)
+    _check_backing(m, gs, pages, where)
     _check_reported(m, gs, pages, where)
+    _check_huge(m, gs, where)
 
 
 def _check_reported(m: Machine, gs: np.record, pages: np.ndarray, where: str) -> None:
@@ -119,10 +129,45 @@ def _check_reported(m: Machine, gs: np.record, pages: np.ndarray, where: str) ->
     _need(bool((np.diff(listed.astype(np.int8)) >= 0).all()), where, "reported pages go first")
 
 
+def _check_huge(m: Machine, gs: np.record, where: str) -> None:
+    # A huge page is what it claims to be, at either level, and one entry of a list.
+    blocks = m.block[gs["block0"] : gs["block0"] + gs["blocks"]]
+    guest, host = blocks["guest_huge"] != 0, blocks["host_huge"] != 0
+    both = guest & host
+    for name, kind in (("thp", guest), ("host_thp", host), ("both_thp", both)):
+        _equal(int(kind.sum()), int(gs[name + "_blocks"]), where, name + "_blocks")
+    _need(bool((blocks["both_huge"] == both).all()), where, "both_huge")
+    for bl, in_guest, on_host in zip(blocks, guest, host, strict=True):
+        pages = m.page[bl["first"] : bl["first"] + bl["pages"]]
+        marked = pages["gflags"] & state.G_HUGE != 0
+        _need((marked == (in_guest and on_host)).all(), where, "pages wrongly marked as huge")
+        if in_guest:
+            _check_guest_huge(m, bl, pages, where)
+        if on_host:
+            good = (pages["hstate"] == state.RESIDENT) & (pages["slot"] == NOBODY)
+            busy = state.H_ISOLATED | state.H_UNMAPPED | state.H_BACK
+            good &= pages["hflags"] & busy == 0
+            good &= (pages["hlist"] != 0) == (np.arange(len(pages)) == 0)
+            _need(bool(good.all()), where, "a huge page of the host in parts")
+
+
+def _check_guest_huge(m: Machine, bl: np.record, pages: np.ndarray, where: str) -> None:
+    size = int(m.host[0]["block_pages"])
+    _equal(len(pages), size, where, "pages of a huge page")
+    good = (pages["gstate"] == state.ANON) & (pages["vpn"] == pages["vpn"][0] + np.arange(size))
+    good &= pages["gflags"] & (state.G_IO | state.G_BACK) == 0
+    good &= (pages["glist"] != 0) == (np.arange(size) == 0)
+    good &= (pages["gflags"] & state.G_FILL != 0) == (np.arange(size) >= bl["filled"])
+    _need(bool(good.all()), where, "a huge page of the guest in parts")
+    starts = m.region["vpage0"]
+    region = int(starts[(starts <= pages["vpn"][0]) & (m.region["pages"] > 0)].max())
+    _equal((int(pages["vpn"][0]) - region) % size, 0, where, "offset of a huge page")
+
+
 FRAMED = (state.RESIDENT, state.CACHED, state.WRITING, state.READING)
 
 
-def _check_backing(gs: np.record, pages: np.ndarray, where: str) -> None:
+def _check_backing(m: Machine, gs: np.record, pages: np.ndarray, where: str) -> None:
     framed = np.isin(pages["hstate"], FRAMED)
     _equal(int(framed.sum()), int(gs["resident_pages"]), where, "resident_pages")
     swapped = pages["hstate"] == state.SWAPPED
@@ -138,6 +183,8 @@ def _check_backing(gs: np.record, pages: np.ndarray, where: str) -> None:
     # holds it.
     held = pages["hflags"] & (state.H_ISOLATED | state.H_BACK) != 0
     held |= pages["hstate"] == state.READING
+    if m.host[0]["huge_pages"]:  # a fault nearby may back it with the rest of its block
+        return
     given = (pages["gstate"] == state.BALLOON) | (pages["gflags"] & state.G_REPORTED != 0)
     kept = given & (pages["hstate"] != state.UNBACKED) & ~held
     _need(not kept.any(), where, f"{int(kept.sum())} pages that were given away are backed")

@@ -1,8 +1,10 @@
 """Linked lists of pages: LRU lists of guests and host, the guests' order-0 free list.
 
-Links are page indices inside the page records, so that a page moves in constant time.
+Links are page indices inside the page records, so that a page moves in constant time.  A huge page
+is one entry; lists count pages.
 """
 
+from memsim.blocks import guest_weight, host_weight
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.state import GUEST_LISTS, NOBODY
@@ -33,7 +35,7 @@ def guest_push(m: Machine, g: int, which: int, p: int) -> None:
     else:
         m.page[li.head].gprev = p
     li.head = p
-    li.count += 1
+    li.count += guest_weight(m, p)
 
 
 @kernel
@@ -49,7 +51,7 @@ def guest_push_tail(m: Machine, g: int, which: int, p: int) -> None:
     else:
         m.page[li.tail].gnext = p
     li.tail = p
-    li.count += 1
+    li.count += guest_weight(m, p)
 
 
 @kernel
@@ -67,7 +69,7 @@ def guest_remove(m: Machine, g: int, p: int) -> None:
         li.tail = pg.gprev
     else:
         m.page[pg.gnext].gprev = pg.gprev
-    li.count -= 1
+    li.count -= guest_weight(m, p)
     pg.glist = 0
 
 
@@ -91,7 +93,7 @@ def host_push(m: Machine, lru: int, active: int, p: int) -> None:
     else:
         m.page[li.head].hprev = p
     li.head = p
-    li.count += 1
+    li.count += host_weight(m, p)
 
 
 @kernel
@@ -109,7 +111,7 @@ def host_remove(m: Machine, p: int) -> None:
         li.tail = pg.hprev
     else:
         m.page[pg.hnext].hprev = pg.hprev
-    li.count -= 1
+    li.count -= host_weight(m, p)
     pg.hlist = 0
 
 

@@ -2,7 +2,8 @@
 
 Sources: [HA] L. Wrenger et al., HyperAlloc, EuroSys 2025, measured data (hyperalloc-bench);
 [HU] N. Amit, M. Wei, Hyperupcalls, ATC 2018; [BF] Zhang et al., Blowfish, OSDI 2026;
-[LX] Linux 5.13 source; [VS] N. Amit et al., VSwapper, ASPLOS 2014.
+[LX] Linux 5.13 source; [VS] N. Amit et al., VSwapper, ASPLOS 2014;
+[CA] C. Alverti et al., contiguity-aware paging, ISCA 2020.
 """
 
 SMALL_PAGE = 4096  # [bytes] what the costs below are for
@@ -26,6 +27,9 @@ HINT_CHECK_S = 0.1e-6  # 185 cycles [HU]
 HINT_TAX = 0.01  # share of the allocation path; 0-0.03 [nine micro-benchmarks of hinting series]
 GUEST_RECLAIM_S = 1.0e-6  # drop a clean page of the guest's cache; assumed, 0.5-2
 GUEST_SCAN_S = 0.1e-6  # assumed, 0.05-0.25
+EPT_FAULT_HUGE_S = 340e-6  # of 2 MiB, fresh and zeroed, without the guest's part; +/-30 % [HA]
+GUEST_FAULT_HUGE_S = 0.22e-6  # as GUEST_FAULT_S, huge in guest and host [HA]
+TLB_SHARE = 0.15  # a touch outside of huge pages takes that much longer; 0.05-0.30 [CA]
 MIGRATE_S = 2.0e-6  # isolate, unmap, copy and map a page that is moved; assumed, 1-4
 COMPACT_SCAN_S = 0.05e-6  # look whether a page can be moved; assumed, 0.02-0.1
 FREE_S = 0.1e-6  # give a page back to the guest's allocator; assumed, 0.05-0.2

@@ -12,6 +12,7 @@ from memsim.frames import give_frame, group_of, take_frame
 from memsim.free_memory import pop_page
 from memsim.hinting import BITMAP
 from memsim.host import drop_page, leave_swap, size_zram
+from memsim.hugepages import back_huge, drop_huge
 from memsim.jit import kernel
 from memsim.lists import guest_row, host_push, lru_of
 from memsim.machine import Machine
@@ -84,13 +85,14 @@ def _empty_memory(m: Machine, g: int) -> None:
     stirred(m, g)
     gs.block_head = gs.block_tail = gs.gone_head = NOBODY
     gs.resize_block = NOBODY
+    gs.thp_blocks = gs.both_thp_blocks = 0
     gs.source_block = NOBODY
     gs.target_block = gs.blocks - 1
     gs.free_blocks = 0
     for b in range(gs.block0 + gs.blocks - 1, gs.block0 - 1, -1):
         bl = m.block[b]
         bl.free = bl.pages
-        bl.isolated = 0
+        bl.isolated = bl.guest_huge = bl.both_huge = 0
         block_push(m, g, b)
     gs.free_pages = gs.pages
     gs.anon_pages = gs.file_pages = gs.dirty_pages = gs.writeback_pages = 0
@@ -119,10 +121,16 @@ def _kernel_memory(m: Machine, g: int) -> None:
 
 
 @kernel
-def _back(m: Machine, g: int, p: int, t: float) -> None:
+def _back(m: Machine, g: int, p: int, huge: bool, t: float) -> None:
     # Start state: the host backs a page, if it has the frame.
     pg = m.page[p]
-    if pg.hstate != UNBACKED or not take_frame(m, g, t):
+    if pg.hstate != UNBACKED:
+        return
+    if huge and back_huge(m, p, t):
+        m.guest[g].host_fresh -= 1  # that was no fault
+        m.guest[g].host_thp_fault -= 1
+        return
+    if not take_frame(m, g, t):
         return
     pg.hstate = RESIDENT
     pg.hflags = np.uint8(H_DIRTY | H_EVER)
@@ -136,7 +144,7 @@ def _start_state(m: Machine, g: int, t: float) -> None:
     start = FRESH if gs.rebooting else gs.start  # the start state is that of the first boot
     for p in range(gs.page0, gs.page0 + gs.pages):
         if m.page[p].gstate == KERNEL or start == ALL_RESIDENT:
-            _back(m, g, p, t)
+            _back(m, g, p, hs.huge_pages != 0 and start != RECLAIMED, t)
         elif start == RECLAIMED and hs.free_pages > hs.min_pages and alloc_slot(m, p) != NOBODY:
             m.page[p].hstate = SWAPPED
             m.page[p].hnext = NOBODY
@@ -261,6 +269,9 @@ def _drop_isolated(m: Machine, g: int) -> None:
 def _release(m: Machine, g: int) -> None:
     # Every frame and slot of the guest's memory.
     gs = m.guest[g]
+    for b in range(gs.block0, gs.block0 + gs.blocks):
+        if m.block[b].host_huge:
+            drop_huge(m, b)
     for p in range(gs.page0, gs.page0 + gs.pages):
         pg = m.page[p]
         if pg.hstate == READING:

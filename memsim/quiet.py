@@ -30,6 +30,7 @@ from memsim.state import (
     ACTIVE_FILE,
     FILE,
     G_DIRTY,
+    G_HUGE,
     G_REF,
     G_SEEN,
     G_SLOW,
@@ -69,6 +70,8 @@ def is_quiet(m: Machine, v: int, op: int, stores: bool) -> bool:
     if op == READ or op == WRITE:
         active = pg.glist == 1 + ACTIVE_FILE or pg.glist == 1 + ACTIVE_ANON
         return active and (pg.gflags & G_SEEN) != 0
+    if m.guest[pg.guest].huge_pages and not pg.gflags & G_HUGE:  # it takes more than its time
+        return False
     return (pg.gflags & G_REF) != 0
 
 

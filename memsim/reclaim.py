@@ -10,10 +10,12 @@ steps, each at a time of its own, so that guests may allocate and touch in betwe
 
 import numpy as np
 
+from memsim.blocks import block_of, host_weight
 from memsim.cgroups import effective_low, scan_target, siblings
 from memsim.frames import give_frame, group_of
 from memsim.hinting import checks, is_free, is_given
 from memsim.host import drop_page, leave_swap, write_out
+from memsim.hugepages import clear_host_bits, is_host_huge, split_host
 from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, host_row, inactive_is_low, lru_of
 from memsim.machine import Machine
@@ -166,11 +168,29 @@ def _deactivate(m: Machine, lru: int, force: bool) -> int:
     while n < hs.batch and active.tail != NOBODY:
         p = active.tail
         host_remove(m, p)
+        if is_host_huge(m, p):
+            clear_host_bits(m, block_of(m, p))
         m.page[p].hflags &= np.uint8(255 - H_REF)
         stirred(m, m.page[p].guest)
         host_push(m, lru, 0, p)
-        n += 1
+        n += host_weight(m, p)
     return n
+
+
+@kernel
+def _look_at_huge(m: Machine, lru: int, p: int) -> bool:
+    # A huge page at the tail moves if any part of it was used.  Else it is split, and its pages
+    # stand there in order; they are swapped one by one.
+    if not is_host_huge(m, p):
+        return False
+    b = block_of(m, p)
+    flags = clear_host_bits(m, b)
+    if flags == 0:
+        split_host(m, b)
+        return False
+    host_remove(m, p)
+    host_push(m, lru, 0 if flags & (H_PINNED | H_BACK) else 1, p)
+    return True
 
 
 @kernel
@@ -214,6 +234,8 @@ def check(m: Machine, e: int, group: int) -> float:
         cost += hs.c_scan
         if checks(m, p):
             cost += hs.c_check
+        if _look_at_huge(m, lru, p):
+            continue
         pg = m.page[p]
         m.group[group_of(m, pg.guest)].scanned += 1
         host_remove(m, p)

@@ -14,7 +14,7 @@ import numpy as np
 
 from memsim.blocks import block_to_tail, piece
 from memsim.hinting import REPORTING
-from memsim.host import drop_page
+from memsim.host import drop_pages
 from memsim.jit import kernel
 from memsim.lists import guest_push_tail, guest_remove, guest_row
 from memsim.machine import Machine
@@ -57,7 +57,7 @@ def _report(m: Machine, g: int, first: int, n: int) -> float:
             guest_remove(m, g, p)
             guest_push_tail(m, g, ORDER_0, p)
         backed += pg.hstate == RESIDENT or pg.hstate == CACHED
-        drop_page(m, p)
+    drop_pages(m, first, n)
     m.guest[g].reported += n
     return dontneed_s(m, backed)
 

@@ -3,7 +3,7 @@
 from memsim.account import HOST_SWAP, IDLE, RESTART
 from memsim.cpu import kick, make_runnable, sleep_until, stop_stall, take_off
 from memsim.events import cancel, task_entity
-from memsim.guest import unmap_page
+from memsim.guest import unmap_pages
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.params import RESTART_S
@@ -167,8 +167,7 @@ def kill_largest(m: Machine, g: int, t: float) -> bool:
         rg = m.region[i]
         if rg.kind == 0 and rg.owner == worst:
             rg.held = 0
-            for v in range(rg.vpage0, rg.vpage0 + rg.pages):
-                unmap_page(m, g, v)
+            unmap_pages(m, g, rg.vpage0, rg.pages)
     m.book[worst, RESTART] += RESTART_S
     m.task[worst].clock += RESTART_S
     lose_work(m, worst)

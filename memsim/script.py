@@ -4,7 +4,7 @@ import numpy as np
 
 from memsim.account import IDLE
 from memsim.cpu import make_runnable, sleep_until, stop_vcpu
-from memsim.guest import unmap_page
+from memsim.guest import unmap_pages
 from memsim.hinting import BITMAP
 from memsim.jit import kernel
 from memsim.machine import Machine
@@ -45,12 +45,15 @@ def _free(m: Machine, k: int, ph: np.record) -> tuple[int, float]:
     rg = m.region[ph.region]
     most = min(ph.count, rg.pages) if ph.count >= 0 else rg.pages
     n = min(CHUNK, most - tk.phase_n)
-    for i in range(n):
-        v = rg.vpage0 + rg.pages - 1 - tk.phase_n - i
-        if rg.kind == _FILE:
-            delete_page(m, v)
-        else:
-            unmap_page(m, tk.guest, v)
+    first = rg.pages - tk.phase_n - n
+    if m.guest[tk.guest].thp_blocks > 0:  # huge pages as a whole
+        n = min(n + first % m.host[0].block_pages, most - tk.phase_n)
+        first = rg.pages - tk.phase_n - n
+    if rg.kind == _FILE:
+        for i in range(n):
+            delete_page(m, rg.vpage0 + first + n - 1 - i)
+    else:
+        unmap_pages(m, tk.guest, rg.vpage0 + first, n)
     tk.phase_n += n
     rg.held = rg.place = 0
     if tk.phase_n >= most:
@@ -103,6 +106,14 @@ def _wait(m: Machine, e: int, k: int, ph: np.record, t: float) -> int:
 
 
 @kernel
+def _beyond(m: Machine, g: int, rg: np.record) -> int:
+    # Pages behind those in use that came with the last huge page.
+    if m.guest[g].thp_blocks == 0:
+        return 0
+    return int(min(-rg.held % m.host[0].block_pages, rg.pages - rg.held))
+
+
+@kernel
 def _follow(m: Machine, e: int, k: int, ph: np.record, t: float) -> tuple[int, float]:
     # Hold as many pages of the region as the curve says, looking every interval.
     tk = m.task[k]
@@ -110,8 +121,7 @@ def _follow(m: Machine, e: int, k: int, ph: np.record, t: float) -> tuple[int, f
     want = size_of(m, ph, t)
     if rg.held > want:
         n = min(CHUNK, rg.held - want)
-        for i in range(n):
-            unmap_page(m, tk.guest, rg.vpage0 + rg.held - 1 - i)
+        unmap_pages(m, tk.guest, rg.vpage0 + rg.held - n, n + _beyond(m, tk.guest, rg))
         rg.held -= n
         return BURN, n * m.host[0].c_free
     if rg.held < want:

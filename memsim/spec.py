@@ -11,6 +11,8 @@ from math import inf
 
 import numpy as np
 
+from memsim.params import TLB_SHARE
+
 
 class Async(IntEnum):
     """What a vCPU does while the host reads a page that its task touched (model section 3)."""
@@ -185,6 +187,8 @@ class GuestSpec:
     async_mode: Async = Async.OFF
     resize: Resize = Resize.BALLOON
     deflate_on_oom: bool = True
+    huge_pages: bool = False  # of 2 MiB for anonymous memory, on first touch and by khugepaged
+    tlb_share: float = TLB_SHARE  # a touch not in a huge page of both takes that much longer
     movable_balloon: bool = True  # compaction can move what is in it, since Linux 3.8
     stuck: bool = False  # never answers to targets
     resize_delay_s: float = 0.0  # a slow guest starts to move this long after each new target
@@ -266,6 +270,7 @@ class HostSpec:
     slice_low_pages: int = -1  # memory.low of the slice that all cgroups are in, -1: none
     global_lru: bool = False  # 2011: one pair of lists for all without a limit
     lru_2011: bool = False  # as of a guest, for the host's own lists
+    huge_pages: bool = False  # back fresh blocks of guest memory with pages of 2 MiB
     ept_dirty_bits: bool = True  # 2011: False, every mapping dirties
     readahead_virtual: bool = True  # False: windows lie in slot space (rotating, 2011)
     readahead_adapts: bool = True  # until 3.14 False: always the whole window

@@ -28,6 +28,7 @@ G_FILL = 16  # allocated, its first fill (kernel context) still to come
 G_IO = 32  # the guest reads into it: locked, off the lists, `gprev` is the request
 G_BACK = 64  # the guest writes it out
 G_VOID = 128  # its owner hinted it free and the kernel took the bit: undefined until next used
+G_HUGE = 512  # part of a page of 2 MiB in the guest and on the host
 G_REPORTED = 256  # free, and the host was told: it backs nothing of the piece it is part of
 G_WORKINGSET = 1 << 10  # was on the active list before it was last deactivated
 AHEAD = 1 << 12  # the host's readahead brought the page, and nobody looked for it yet
@@ -88,6 +89,10 @@ block_dtype = np.dtype(  # 2 MiB of guest-physical memory
         ("next", "i4"),
         ("prev", "i4"),
         ("isolated", "u1"),  # what is free in it is on no list
+        ("guest_huge", "u1"),  # the guest maps it as one page; `filled` of its pages are filled
+        ("filled", "i4"),
+        ("host_huge", "u1"),  # the host backs it with one page
+        ("both_huge", "u1"),
     ]
 )
 
@@ -138,6 +143,7 @@ host_dtype = np.dtype(
         ("global_lru", "u1"),
         ("lru_2011", "u1"),
         ("ept_dirty", "u1"),
+        ("huge_pages", "u1"),
         ("ra_virtual", "u1"),
         ("ra_adapts", "u1"),
         ("ra_prev", "i8"),  # slot of the last read without hits before
@@ -161,6 +167,8 @@ host_dtype = np.dtype(
         ("c_greclaim", "f8"),
         ("c_gscan", "f8"),
         ("c_free", "f8"),
+        ("c_ept_huge", "f8"),  # of 2 MiB
+        ("c_gfault_huge", "f8"),
         ("c_migrate", "f8"),
         ("c_cscan", "f8"),
         ("c_map", "f8"),
@@ -284,6 +292,8 @@ guest_dtype = np.dtype(
         ("report_blocks_left", "i8"),
         ("deflate_on_oom", "u1"),
         ("movable_balloon", "u1"),
+        ("huge_pages", "u1"),
+        ("tlb_share", "f8"),  # a touch outside of huge pages takes that much longer
         ("stuck", "u1"),
         ("lru_exact", "u1"),
         ("lru_2011", "u1"),
@@ -315,6 +325,10 @@ guest_dtype = np.dtype(
         ("resize_tries", "i4"),
         ("resize_retry_s", "f8"),  # ... until it tries again
         ("resize_failures", "i8"),  # of resizing by blocks: how often no block was to be had
+        # blocks that are huge in the guest, on the host, in both
+        ("thp_blocks", "i8"),
+        ("host_thp_blocks", "i8"),
+        ("both_thp_blocks", "i8"),
         ("source_block", "i4"),  # isolated: what is free in it is not given out
         ("target_block", "i4"),  # pages are moved to it, counted from block0
         ("free_blocks", "i8"),
@@ -381,6 +395,11 @@ guest_dtype = np.dtype(
         ("async_reclaim", "i8"),
         ("direct_reclaim", "i8"),
         ("touches", "i8"),
+        ("thp_fault_alloc", "i8"),
+        ("thp_fault_fallback", "i8"),
+        ("thp_split", "i8"),
+        ("host_thp_fault", "i8"),
+        ("host_thp_split", "i8"),
         ("compact_migrated", "i8"),
         ("compact_scanned", "i8"),
         ("version", "i8"),  # counts what may have made its quiet pages loud

@@ -7,7 +7,7 @@ timeline; a guest's power switch.  After each, free cores are given to who waits
 
 from memsim import script
 from memsim.access import access
-from memsim.account import GUEST_RECLAIM, HOST_RECLAIM, KSWAPD, NOMINAL
+from memsim.account import GUEST_RECLAIM, HOST_RECLAIM, KSWAPD, NOMINAL, TLB
 from memsim.backing import BURN, KILL_GUEST, NO_FRAME, STOPPED, WAITS
 from memsim.cpu import (
     begin_run,
@@ -63,7 +63,7 @@ from memsim.state import (
 )
 from memsim.throttle import PAID, RECLAIMS, return_to_guest
 from memsim.timeline import turn
-from memsim.touch import FOLLOW, PAUSE, SHARED, SLICE, count_accesses, is_open, run, served
+from memsim.touch import FOLLOW, PAUSE, SHARED, SLICE, count_accesses, is_open, run, served, walk_s
 from memsim.waits import begin_cpu_wait, book_time, set_cpu
 from memsim.writeback import flush_excess, flush_some
 
@@ -101,7 +101,9 @@ def _complete(m: Machine, k: int, cost: float, cls: int) -> None:
     own = ph.cost_s if ph.op != FOLLOW else 0.0
     book_time(m, k, cls, cost)
     book_time(m, k, NOMINAL, own)
-    tk.clock += cost + own
+    walk = walk_s(m, k, ph, tk.cur)
+    book_time(m, k, TLB, walk)
+    tk.clock += cost + own + walk
     tk.rounds = 0
     if ph.op == FOLLOW:
         return

@@ -10,7 +10,7 @@ from math import log
 import numpy as np
 
 from memsim import quiet
-from memsim.account import IDLE, NOMINAL
+from memsim.account import IDLE, NOMINAL, TLB
 from memsim.guest_lru import mark_accessed
 from memsim.jit import kernel
 from memsim.machine import Machine
@@ -18,6 +18,7 @@ from memsim.rng import below, below_low, draw, remainder, uniform
 from memsim.state import (
     FILE,
     G_DIRTY,
+    G_HUGE,
     G_REF,
     G_SLOW,
     H_DIRTY,
@@ -165,6 +166,21 @@ def count_accesses(m: Machine, k: int, ph: np.record, n: int) -> None:
 
 
 @kernel
+def _walk_s(m: Machine, k: int, ph: np.record) -> float:
+    # What a touch outside of huge pages takes more.
+    return ph.cost_s * m.guest[m.task[k].guest].tlb_share if ph.op == TOUCH else 0.0
+
+
+@kernel
+def walk_s(m: Machine, k: int, ph: np.record, v: int) -> float:
+    """Return what a touch of virtual page v takes more if it is not huge in guest and host [s]."""
+    walk = _walk_s(m, k, ph)
+    if walk > 0.0 and m.page[m.vpage[v].page].gflags & G_HUGE:
+        return 0.0
+    return walk
+
+
+@kernel
 def _closed(m: Machine, k: int, limit: float, bound: float) -> tuple[float, int]:
     # Accesses of a closed-loop phase; returns (busy seconds, how it ended).
     tk = m.task[k]
@@ -174,8 +190,10 @@ def _closed(m: Machine, k: int, limit: float, bound: float) -> tuple[float, int]
     left = ph.count - tk.phase_n if ph.count >= 0 else np.int64(1) << np.int64(62)
     span = min(limit, bound - tk.clock, tk.phase_t + ph.seconds - tk.clock)
     cost = ph.cost_s
+    walk = _walk_s(m, k, ph)
     jumps = ph.loud0 != NOBODY
     busy = 0.0
+    walks = 0.0
     n = 0
     ended = SLICE
     while True:
@@ -208,7 +226,11 @@ def _closed(m: Machine, k: int, limit: float, bound: float) -> tuple[float, int]
             quiet.hushed(m, ph, v - base)
         n += 1
         busy += cost
-    book_time(m, k, NOMINAL, busy)
+        if walk > 0.0 and not m.page[m.vpage[v].page].gflags & G_HUGE:
+            busy += walk
+            walks += walk
+    book_time(m, k, NOMINAL, busy - walks)
+    book_time(m, k, TLB, walks)
     tk.clock += busy
     count_accesses(m, k, ph, n)
     if ended == SLICE and tk.clock >= tk.phase_t + ph.seconds:
@@ -329,8 +351,10 @@ def _open(m: Machine, k: int, limit: float, bound: float) -> tuple[float, int]:
         if fast:
             quiet.hushed(m, ph, v - base)
         book_time(m, k, NOMINAL, ph.cost_s)
-        tk.clock += ph.cost_s
-        busy += ph.cost_s
+        walk = walk_s(m, k, ph, v)
+        book_time(m, k, TLB, walk)
+        tk.clock += ph.cost_s + walk
+        busy += ph.cost_s + walk
         served(m, k, ph, 1)
 
 

@@ -1,6 +1,7 @@
 """Small hosts for the tests, and random ones."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 
@@ -172,6 +173,14 @@ def _guest(r: random.Random, i: int, groups: int, old: bool) -> GuestSpec:
     )
 
 
+def _with_huge_pages(r: random.Random, guest: GuestSpec) -> GuestSpec:
+    return replace(
+        guest,
+        huge_pages=not guest.lru_exact and r.random() < 0.7,
+        movable_balloon=r.random() < 0.7,
+    )
+
+
 def _cgroup(r: random.Random, old: bool) -> Cgroup:
     most = r.choice([-1, r.randint(100, 400)])
     if old:
@@ -200,8 +209,12 @@ def random_host(r: random.Random) -> HostSpec:
     groups = tuple(_cgroup(r, old) for _ in range(r.randint(0, 2)))
     guests = tuple(_guest(r, i, len(groups), old) for i in range(n))
     total = sum(g.pages + g.emulator_pages for g in guests)
+    huge = r.random() < 0.5
+    if huge:
+        guests = tuple(_with_huge_pages(r, g) for g in guests)
     return HostSpec(
-        page_bytes=r.choice([4096, 16384, 65536, 1 << 20]),
+        page_bytes=r.choice([16384, 65536, 65536] if huge else [4096, 16384, 65536, 1 << 20]),
+        huge_pages=huge and r.random() < 0.7,
         ram_pages=max(60, int(total * r.uniform(0.4, 1.3))) + 100 + 20 * n,
         guests=guests,
         devices=(r.choice([HDD, SSD, ZRAM]), SSD),

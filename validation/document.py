@@ -8,11 +8,12 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from configs.loading import write_atomic
-from validation.experiment import Curves, Quantity
+from scenarios.outcome import NoSuchMark
+from validation.experiment import Curves, Line, Outcomes, Quantity
 from validation.running import Measured
 
 FORMAT = 1
-_PLAIN = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+_PLAIN = ConfigDict(extra="forbid")
 
 
 class DocumentError(Exception):
@@ -29,13 +30,20 @@ class QuantityFound:
     published: str
     low: float | None  # None: no bound
     high: float | None
-    values: tuple[float, ...]  # one a seed
+    values: tuple[float | None, ...]  # one a seed; None: the run did not come so far
     missed: str  # why, if it is
 
     @property
     def mean(self) -> float:
         """Over the seeds; NaN if one of them has none."""
-        return math.fsum(self.values) / len(self.values)
+        known = [value for value in self.values if value is not None]
+        return math.fsum(known) / len(known) if len(known) == len(self.values) else math.nan
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """Least and most over the seeds that have one; NaN if none has."""
+        known = [value for value in self.values if value is not None]
+        return (min(known), max(known)) if known else (math.nan, math.nan)
 
     @property
     def passed(self) -> bool:
@@ -71,7 +79,7 @@ class LineFound:
     label: str
     x: tuple[float, ...]
     published: tuple[float, ...] | None
-    values: tuple[tuple[float, ...], ...]  # one a seed
+    values: tuple[tuple[float | None, ...], ...]  # one a seed
 
 
 @dataclass(frozen=True, config=_PLAIN)
@@ -176,7 +184,7 @@ def _quantity(quantity: Quantity, one: Measured) -> QuantityFound:
         published=quantity.published,
         low=_bound(quantity.low),
         high=_bound(quantity.high),
-        values=tuple(float(quantity.of(outcomes)) for outcomes in one.outcomes),
+        values=tuple(_value(quantity, outcomes) for outcomes in one.outcomes),
         missed=quantity.missed,
     )
 
@@ -191,13 +199,30 @@ def _curves(curves: Curves, one: Measured) -> CurvesFound:
                 label=line.label,
                 x=tuple(line.x),
                 published=line.published,
-                values=tuple(
-                    tuple(float(value) for value in line.of(outcomes)) for outcomes in one.outcomes
-                ),
+                values=tuple(_line(line, outcomes) for outcomes in one.outcomes),
             )
             for line in curves.lines
         ),
     )
+
+
+def _value(quantity: Quantity, outcomes: Outcomes) -> float | None:
+    # One run that ended before a mark must not take the others' results with it.
+    try:
+        return _known(quantity.of(outcomes))
+    except NoSuchMark:
+        return None
+
+
+def _line(line: Line, outcomes: Outcomes) -> tuple[float | None, ...]:
+    try:
+        return tuple(_known(value) for value in line.of(outcomes))
+    except NoSuchMark:
+        return (None,) * len(line.x)
+
+
+def _known(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
 
 
 def _bound(value: float) -> float | None:

@@ -75,7 +75,7 @@ def figure(curves: CurvesFound) -> bytes:
         drawn = Figure(figsize=(5.2, 3.0), layout="constrained")
         axes = drawn.subplots()
         for line, colour in zip(curves.lines, COLOURS * len(curves.lines), strict=False):
-            values = np.array(line.values)
+            values = np.array(line.values, np.float64)  # None: NaN
             mean = values.mean(0)
             axes.plot(line.x, mean, color=colour, marker="o", markersize=3, label=line.label)
             axes.fill_between(line.x, values.min(0), values.max(0), color=colour, alpha=0.2)

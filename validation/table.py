@@ -65,9 +65,7 @@ def summary(quantities: Sequence[QuantityFound]) -> str:
 
 def measured(quantity: QuantityFound) -> str:
     """`1.91 [1.88, 1.95]`, or the mean alone when all seeds agree."""
-    mean, low, high = (
-        number(value) for value in (quantity.mean, min(quantity.values), max(quantity.values))
-    )
+    mean, low, high = (number(value) for value in (quantity.mean, *quantity.spread))
     return mean if low == high else f"{mean} [{low}, {high}]"
 
 

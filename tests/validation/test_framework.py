@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from scenarios import outcome
 from validation import __main__ as command
 from validation import document, page, table
 from validation.document import CurvesFound, Document, DocumentError, LineFound, QuantityFound
 from validation.experiment import Quantity, UnknownExperiment, catalogue, chosen
 from validation.page import IncompleteDocument
-from validation.running import jobs_of
+from validation.running import Measured, jobs_of
 
 FOUND = QuantityFound(
     name="work, async / block",
@@ -49,11 +50,11 @@ def a_document(*quantities: QuantityFound, complete: bool = True) -> Document:
         ((2.46,), 1.7, 2.05, False, "20% above"),
         ((1.53,), 1.7, None, False, "10% below"),
         ((0.5,), None, 0.0, False, "0.5 above"),
-        ((1.0, float("nan")), 0.0, 2.0, False, "there is no value"),
+        ((1.0, None), 0.0, 2.0, False, "there is no value"),
     ],
 )
 def test_the_mean_has_to_lie_in_the_range(
-    values: tuple[float, ...], low: float | None, high: float | None, passed: bool, by: str
+    values: tuple[float | None, ...], low: float | None, high: float | None, passed: bool, by: str
 ) -> None:
     found = replace(FOUND, values=values, low=low, high=high)
     assert found.passed is passed
@@ -75,11 +76,24 @@ def test_a_quantity_has_a_bound() -> None:
 
 
 def test_a_document_survives_json(tmp_path: Path) -> None:
-    found = a_document(FOUND, replace(FOUND, name="other", values=(1.0, float("nan"), 1.0)))
+    found = a_document(FOUND, replace(FOUND, name="other", values=(1.0, None, 1.0)))
     document.write(found, tmp_path / "found.json")
     document.write(document.read(tmp_path / "found.json"), tmp_path / "again.json")
     assert (tmp_path / "found.json").read_bytes() == (tmp_path / "again.json").read_bytes()
     assert document.read(tmp_path / "found.json").quantities[0] == FOUND
+
+
+def test_a_run_that_ends_too_soon_has_no_value() -> None:
+    (first,) = chosen(["V1"])
+    missing = Quantity("x", lambda runs: runs["async"].between("begin", "never").seconds, "1", 0.0)
+    odd = Quantity("y", lambda _: float("nan"), "1", 0.0)
+    experiment = replace(first, quantities=(missing, odd), runs={"async": first.runs["async"]})
+    scenario = experiment.runs["async"].load(["length=1s"])
+    found = document.document(
+        [Measured(experiment, ({"async": outcome.run(scenario)},), 1.0)], False, True
+    )
+    assert [quantity.values for quantity in found.quantities] == [(None,), (None,)]
+    assert [quantity.by for quantity in found.quantities] == 2 * ["there is no value"]
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"format": 2}', "[1]"])

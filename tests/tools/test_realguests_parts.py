@@ -1,6 +1,7 @@
 """Command lines, archives, cgroups, /proc and the policy of real guests: what needs no guest."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from contract.arrays import MIB, UNKNOWN
 from contract.telemetry import Telemetry, unknown
 from tools.realguests import image, procfs
-from tools.realguests.__main__ import UNAVAILABLE, main
+from tools.realguests.__main__ import COMMANDS, UNAVAILABLE, main
 from tools.realguests.archive import Entry, newc
 from tools.realguests.headroom import Headroom
 from tools.realguests.image import Image
@@ -130,6 +131,43 @@ def test_pressure_needs_root_and_says_so(tmp_path: Path, monkeypatch: pytest.Mon
         pass
     with pressure({}, 0, tmp_path) as made:
         assert made.join(None) == ()
+
+
+def test_pressure_is_taken_back_after_an_error(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("cgroups and swap need root")
+    made = []
+    try:
+        with pressure({"all": 64 * MIB, "none": None}, MIB, tmp_path) as found:
+            made = [*found.folders.values()]
+            assert all(folder.is_dir() for folder in made)
+            assert str(tmp_path) in Path("/proc/swaps").read_text()
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        assert len(made) == 2
+    except Unavailable as error:
+        pytest.skip(f"no host pressure here: {error}")
+    assert not any(folder.exists() for folder in made)
+    assert str(tmp_path) not in Path("/proc/swaps").read_text()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_interrupt_does_not_disturb_the_cleaning_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cleaned = []
+
+    def interrupted(options: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+            cleaned.append(True)
+
+    monkeypatch.setitem(COMMANDS, "prepare", interrupted)
+    assert main(["prepare"]) == 130
+    assert cleaned == [True]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_tables_of_proc_come_in_bytes() -> None:

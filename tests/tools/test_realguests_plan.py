@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from scenarios import Scenario, load
-from tools.realguests.plan import plan, refusals
+from tools.realguests.plan import plan
 from tools.realguests.problems import Refused
+from tools.realguests.refusals import refusals
 from tools.realguests.worker import command
 
 TEXT = """
@@ -99,9 +100,11 @@ PHASE = "guests.0.work.tasks.job.phases"
         ("timeline=[{at: 1s, do: limit, cgroup: all, low: 1MiB}]", "timeline.0.low"),
         ("host.protection=1MiB", "host.protection"),
         ("host.cgroups.all.high=1MiB", "host.cgroups.all.high"),
+        ("timeline=[{at: 1s, do: limit, cgroup: all, high: 100MiB}]", "timeline.0.high"),
+        ("host.cgroups.all.low=100MiB", "host.cgroups.all.low"),
         ("replay={}", "replay"),
         ("guests.0.mechanisms.reporting.order=0", "guests.0.mechanisms.reporting"),
-        ("guests.0.work.regions.heap.each=true", "guests.0.work.regions.heap.each"),
+        ("guests.0.work.regions.heap.own=true", "guests.0.work.regions.heap.own"),
         (
             "guests.0.work.regions.slab={kind: kernel, size: 1MiB}",
             "guests.0.work.regions.slab.kind",

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,12 @@ def test_runs_of_a_mode_become_their_mean() -> None:
 def test_runs_that_share_no_mode_cannot_be_compared() -> None:
     with pytest.raises(compare.NotComparable, match=r"a nothing .* a both"):
         compare.rows([made()], [made("simulated", "both")])
+
+
+def test_other_settings_are_another_experiment() -> None:
+    other = replace(made("simulated"), settings=("host.cores=1",))
+    with pytest.raises(compare.NotComparable):
+        compare.rows([made()], [other])
 
 
 def test_an_order_that_differs_is_named() -> None:

@@ -70,7 +70,7 @@ def test_a_simulated_run_is_recorded(scenario: Scenario) -> None:
 
 def test_a_simulated_balloon_follows_the_policy(scenario: Scenario) -> None:
     found = simulated.run(scenario, Mode.BALLOON, ())
-    given = [sample.given_bytes for sample in found.samples]
+    given = [sample.taken_bytes for sample in found.samples]
     assert max(given) > 32 * MIB
 
 

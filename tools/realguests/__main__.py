@@ -15,6 +15,7 @@ from tools.realguests import compare, experiment, image, record, simulated
 from tools.realguests.modes import Mode
 from tools.realguests.problems import Problem, Unavailable
 
+ENDING = (signal.SIGINT, signal.SIGTERM)
 UNAVAILABLE = 3  # exit status: this machine cannot, as opposed to 2: something is wrong
 TEACHING = """\
 examples:
@@ -147,16 +148,19 @@ def _keep(options: argparse.Namespace, found: Sequence[record.Record]) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """A polite request to end cleans up like an interrupt from the terminal."""
+    """An interrupt, or a polite request to end, cleans up; another one does not disturb that."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        for one in ENDING:
+            signal.signal(one, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = [signal.signal(one, interrupt) for one in ENDING]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in zip(ENDING, before, strict=True):
+            signal.signal(one, handler)
 
 
 if __name__ == "__main__":

@@ -114,12 +114,13 @@ def _rows(real: Sequence[Record], simulated: Sequence[Record]) -> Iterator[Row]:
                 yield Row(ours[0].mode, measure, *means)
 
 
-def _key(record: Record) -> tuple[str, str]:
-    return record.scenario, record.mode
+def _key(record: Record) -> tuple[str, str, tuple[str, ...]]:
+    return record.scenario, record.mode, tuple(sorted(record.settings))
 
 
 def _names(records: Sequence[Record]) -> str:
-    return ", ".join(sorted({f"{one.scenario} {one.mode}" for one in records})) or "nothing"
+    names = {" ".join((one.scenario, one.mode, *one.settings)) for one in records}
+    return ", ".join(sorted(names)) or "nothing"
 
 
 def orders_that_differ(found: Sequence[Row]) -> list[str]:

@@ -20,6 +20,7 @@ from scenarios.schema import (
     Mark,
     Scenario,
     SetTarget,
+    SignalEvent,
     StartGuest,
     StopGuest,
 )
@@ -183,6 +184,8 @@ class _Run:
         elif isinstance(entry, AwaitTarget):
             slot = self._running(entry.guest)
             return slot.target < 0 or abs(slot.actual() - slot.target) <= NEAR_BYTES
+        elif isinstance(entry, SignalEvent):
+            self._events[entry.guest].signal(entry.event)
         elif isinstance(entry, AwaitEvent):
             return self._events[entry.guest].counts[entry.event] >= entry.times
         return True

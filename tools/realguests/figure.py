@@ -29,6 +29,7 @@ def figure(real: Sequence[Record], simulated: Sequence[Record]) -> Figure:
             axes[0].set_ylabel("resident, MiB")
         for place in grid[-1]:
             place.set_xlabel("s")
+        grid[0][0].set_ylim(bottom=0)
         grid[0][0].legend(loc="upper left", fontsize=7)
         return made
 
@@ -40,4 +41,3 @@ def _draw(axes: Axes, record: Record) -> None:
         axes.plot(times, [sample.resident_bytes / MIB for sample in mine], label=guest)
     for mark in record.marks:
         axes.axvline(mark.time_s, color=plotstyle.INK, linewidth=0.5, linestyle=":")
-    axes.set_ylim(bottom=0)

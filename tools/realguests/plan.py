@@ -1,56 +1,17 @@
-"""What of a scenario real guests can do, and that they do just that.
-
-Ignored are the fields that describe simulated hardware, because the machine is what it is: the
-host's page, ram, cores, tick, emulation, kernel, reserved and devices, a guest's emulator, its
-work's kernel and reserved, and the cost of an access.
-"""
+"""A scenario counted out for real guests: who they are, their regions, tasks and host."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
-from configs.loading import ConfigError
 from scenarios import check
-from scenarios.machine import AsyncFaults
-from scenarios.quantities import Amount, Span
-from scenarios.schema import Entry, Guest, LimitCgroup, Mechanisms, Scenario, SetCores
-from scenarios.work import (
-    Allocate,
-    Compute,
-    DropCaches,
-    Exit,
-    Free,
-    Phase,
-    Profile,
-    Read,
-    Repeat,
-    Signal,
-    Sleep,
-    Task,
-    Touch,
-    Wait,
-    Work,
-    walk,
-)
+from scenarios.quantities import Span
+from scenarios.schema import Entry, Guest, Scenario
+from scenarios.work import Phase, Profile, Work
 from tools.realguests.problems import Refused
+from tools.realguests.refusals import refusals
 
-MIB = 1 << 20
 ACCESS_BYTES = 4096  # [bytes] of an access of a scenario
-LOWEST = 96 * MIB  # [bytes] a guest that boots at all
-POSSIBLE = Touch | Read | Compute | Allocate | Free | DropCaches | Sleep | Wait | Signal | Exit
-PATTERNS = ("uniform", "sequential", "loop")
-OWN = (
-    "vary",
-    "cooperation",
-    "own_swap",
-    "disk",
-    "lru",
-    "cpu_weight",
-    "memory",
-    "low",
-    "high",
-)  # of a guest
-OF_ACCESS = ("rate", "size", "stream")
 
 
 @dataclass(frozen=True)
@@ -123,93 +84,6 @@ def plan(scenario: Scenario) -> Plan:
         timeline=scenario.timeline,
         end_s=scenario.end_s,
     )
-
-
-def refusals(scenario: Scenario) -> Iterator[str]:
-    """What real guests cannot do: field, value and reason each."""
-    if scenario.replay is not None:
-        yield "replay: real guests do a scenario's own work only"
-    if scenario.randomise.guests is not None:
-        yield "randomise.guests: real guests are those under guests only"
-    for number, guest in enumerate(scenario.guests):
-        for problem in _guest(scenario, guest):
-            yield f"guests.{number}.{problem}"
-    for number, entry in enumerate(scenario.timeline):
-        if isinstance(entry, SetCores):
-            yield f"timeline.{number}.do: cores: the cores of a real host stay as they are"
-        if isinstance(entry, LimitCgroup):
-            for field in ("guest", "low", "high"):
-                if (found := getattr(entry, field)) is not None:
-                    yield f"timeline.{number}.{field}: {found}: real guests have limits alone"
-    if scenario.host.protection is not None:
-        yield f"host.protection: {scenario.host.protection}: real guests have limits alone"
-    for name, cgroup in scenario.host.cgroups.items():
-        for field in ("low", "high"):
-            if found := getattr(cgroup, field):
-                yield f"host.cgroups.{name}.{field}: {found}: real guests have limits alone"
-
-
-def _guest(scenario: Scenario, guest: Guest) -> Iterator[str]:
-    usual = Guest.model_fields
-    if guest.mechanisms.async_faults != AsyncFaults.OFF:
-        yield (
-            f"mechanisms.async_faults: {guest.mechanisms.async_faults}: software emulation has"
-            " none; expected off"
-        )
-    if guest.mechanisms.reporting != Mechanisms().reporting:
-        yield "mechanisms.reporting: a stock kernel has its own numbers; leave it out"
-    if guest.size % MIB or guest.size < LOWEST:
-        yield f"size: {guest.size}: expected whole MiB, at least {LOWEST // MIB}"
-    for field in OWN:
-        if (found := getattr(guest, field)) != usual[field].default:
-            yield f"{field}: {found}: real guests have none of it; leave it out"
-    try:
-        work = check.work_of(scenario, guest)
-    except ConfigError as error:
-        yield str(error)
-        return
-    yield from _work(work)
-
-
-def _work(work: Work) -> Iterator[str]:
-    for name, region in work.regions.items():
-        if region.kind == "kernel":
-            yield f"work.regions.{name}.kind: kernel: the agent has programs' memory and files only"
-        if region.each:
-            yield f"work.regions.{name}.each: true: tasks of real guests share their regions"
-    if isinstance(work, Profile) and work.own_swap != Amount():
-        yield "profile.own_swap: real guests have no swap of their own"
-    for name, task in work.tasks.items():
-        if task.weight != Task.model_fields["weight"].default:
-            yield f"work.tasks.{name}.weight: {task.weight}: tasks of real guests weigh the same"
-        for path, phase in walk(task.phases):
-            for problem in _phase(work, phase):
-                yield f"work.tasks.{name}.{path}.{problem}"
-
-
-def _phase(work: Work, phase: Phase) -> Iterator[str]:
-    if isinstance(phase, Repeat):
-        return
-    if not isinstance(phase, POSSIBLE):
-        yield f"op: {phase.op}: real guests do not know it"
-        return
-    if isinstance(phase, Touch | Read):
-        yield from _access(work, phase)
-    elif isinstance(phase, Free) and work.regions[phase.region].kind == "file":
-        yield f"region: {phase.region}: a real guest gives back anonymous memory only"
-
-
-def _access(work: Work, phase: Touch | Read) -> Iterator[str]:
-    wanted = "file" if isinstance(phase, Read) else "anon"
-    if work.regions[phase.region].kind != wanted:
-        yield f"region: {phase.region}: a real guest does {phase.op} on kind {wanted} only"
-    if phase.pattern not in PATTERNS:
-        yield f"pattern: {phase.pattern}: expected one of {', '.join(PATTERNS)}"
-    for field in OF_ACCESS:
-        if getattr(phase, field) is not None:
-            yield f"{field}: {getattr(phase, field)}: real guests do closed loops on whole regions"
-    if isinstance(phase, Touch) and phase.context != "user":
-        yield f"context: {phase.context}: expected user"
 
 
 def _planned(scenario: Scenario, guest: Guest, copy: int, name: str) -> PlannedGuest:

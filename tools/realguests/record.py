@@ -1,7 +1,7 @@
 """The record of one run, real or simulated: counters at marks, what tasks did, memory over time.
 
 Sizes are in bytes, times in seconds of the scenario's clock.  Names are those of the evaluation's
-results (`reports.episodes`) where they mean the same.
+results (`reports.episodes`) and of `scenarios.ledger` where they mean the same.
 """
 
 import json
@@ -54,8 +54,8 @@ class Sample:
     guest: str
     time_s: float
     resident_bytes: int  # of its emulator, on the host
-    swapped_bytes: int  # likewise, in the host's swap
-    given_bytes: int  # by its balloon
+    host_swapped_bytes: int  # likewise, in the host's swap
+    taken_bytes: int  # by its balloon
 
 
 @dataclass(frozen=True)

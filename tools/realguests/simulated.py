@@ -163,7 +163,7 @@ class _Watch:
                 guest=facts.name,
                 time_s=now_s,
                 resident_bytes=resident * page,
-                swapped_bytes=int(guest["host_swapped_pages"]) * page,
-                given_bytes=int(guest["taken_pages"]) * page,
+                host_swapped_bytes=int(guest["host_swapped_pages"]) * page,
+                taken_bytes=int(guest["taken_pages"]) * page,
             )
             self.samples.append(one)

@@ -113,7 +113,8 @@ class Worker:
 
     def _repeat(self, phase: Repeat) -> bool:
         laps = 0
-        while phase.times is None or laps < phase.times:
+        times = self.guest.vcpus if phase.times == "vcpus" else phase.times
+        while times is None or laps < times:
             if self.clock.over.is_set():
                 raise Over
             if not self._block(phase.phases):

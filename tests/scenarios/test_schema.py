@@ -95,6 +95,7 @@ MISTAKES = [
     (f"{WORK}.regions.heap.size", "0%", r"regions.heap.size: 0: expected more"),
     (f"{WORK}.regions.heap.size", "100KiB", r"expected a multiple of host.page"),
     (f"{WORK}.kernel", "256MiB", r"kernel: 268435456: expected less than size"),
+    (f"{WORK}.reserved", "255MiB", r"reserved: 267386880: expected at most kernel"),
     (f"{WORK}.curves.load", {"kind": "product", "of": ["x", "y"]}, r"'x': expected the name of"),
     ("timeline.0.guest", "z", r"timeline.0.guest: 'z': expected one of a, b-1, b-2"),
     ("timeline.0.size", "512MiB", r"timeline.0.size: .*expected at most the guest's size"),

@@ -18,6 +18,7 @@ from memsim.account import (
 )
 from memsim.backing import BURN, DONE, STOPPED, back_page, host_frame, wait_for_frame
 from memsim.blocks import block_of
+from memsim.content import ZERO, content_of, put, put_image
 from memsim.cpu import start_stall, stop_vcpu
 from memsim.disk import ROTATING, new_request
 from memsim.emulator import start_io
@@ -58,6 +59,7 @@ from memsim.state import (
     G_VOID,
     H_DIRTY,
     H_REF,
+    H_WROTE,
     INACTIVE_ANON,
     INACTIVE_FILE,
     NEVER,
@@ -191,7 +193,7 @@ def _fill_huge(m: Machine, e: int, k: int, b: int, t: float) -> tuple[int, float
     cost = 0.0
     while bl.filled < bl.pages:
         p = bl.first + bl.filled
-        what, more, cls = back_page(m, e, k, p, True, False, t)
+        what, more, cls = back_page(m, e, k, p, True, True, False, t)
         if what != DONE:
             return what, cost + more, cls
         if more > 0.0:  # there now, and filled when that time has passed
@@ -199,6 +201,7 @@ def _fill_huge(m: Machine, e: int, k: int, b: int, t: float) -> tuple[int, float
         on_alloc(m, p)
         m.page[p].gflags &= np.uint16(G_BITS - G_FILL - G_VOID)
         m.page[p].hflags |= np.uint8(H_REF | H_DIRTY)
+        put(m, p, ZERO)
         bl.filled += 1
         cost += each
     return DONE, cost, NOMINAL
@@ -350,6 +353,20 @@ def _guest_side(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, floa
 
 
 @kernel
+def _set_content(m: Machine, k: int, p: int) -> None:
+    # The guest's kernel fills a page with zeros, and the first store to it puts there what its
+    # program begins with; what a program writes to a file is like nothing else.
+    tk = m.task[k]
+    ph = m.phase[tk.phase]
+    if not tk.store:
+        put(m, p, ZERO)
+    elif m.page[p].gstate == FILE:
+        put_image(m, p, NOBODY)
+    else:
+        put_image(m, p, ph.image + tk.cur - m.region[ph.region].vpage0)
+
+
+@kernel
 def _finish(m: Machine, k: int, p: int, t: float) -> None:
     # The page is there: what the access does to it.
     tk = m.task[k]
@@ -363,6 +380,10 @@ def _finish(m: Machine, k: int, p: int, t: float) -> None:
     pg.hflags |= np.uint8(H_REF)
     if tk.store or filled:
         pg.hflags |= np.uint8(H_DIRTY)
+        if filled or content_of(m, p) == ZERO:
+            _set_content(m, k, p)
+        elif tk.store:
+            pg.hflags |= np.uint8(H_WROTE)
         if pg.gstate == FILE and tk.store and not pg.gflags & G_DIRTY:
             pg.gflags |= np.uint16(G_DIRTY)
             gs.dirty_pages += 1
@@ -406,9 +427,10 @@ def access(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
             return what, cost, cls
     ph = m.phase[tk.phase]
     in_kernel = ph.kernel or ph.op == READ or ph.op == WRITE or (m.page[p].gflags & G_FILL) != 0
+    store = tk.store or (m.page[p].gflags & G_FILL) != 0
     gs = m.guest[tk.guest]
     major, fills = gs.host_major, m.page[p].gflags & G_FILL
-    what, more, why = back_page(m, e, k, p, in_kernel, _scattered(ph), t)
+    what, more, why = back_page(m, e, k, p, store, in_kernel, _scattered(ph), t)
     if ph.op == WRITE and not fills:  # write(2) of a whole page: what is read in is overwritten
         gs.false_reads += gs.host_major - major
     if what != DONE:

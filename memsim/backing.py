@@ -106,11 +106,12 @@ def host_frame(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
 
 @kernel
 def back_page(
-    m: Machine, e: int, k: int, p: int, in_kernel: bool, scattered: bool, t: float
+    m: Machine, e: int, k: int, p: int, store: bool, in_kernel: bool, scattered: bool, t: float
 ) -> tuple[int, float, int]:
     """Make a guest page resident for task k, which runs on vCPU e, as far as can be done at t.
 
-    `in_kernel`: it touches in kernel context; `scattered`: a coarse page is touched at random.
+    `store`: the touch is one; `in_kernel`: it touches in kernel context; `scattered`: a coarse
+    page is touched at random.
 
     Returns:
         (DONE | BURN, call again after that time | STOPPED, it waits and its vCPU was dealt with
@@ -120,7 +121,7 @@ def back_page(
         return host_frame(m, e, k, t)
     row = group_of(m, m.task[k].guest)
     charged = m.group[row].charged
-    need, cost, cls = fault(m, p, scattered, t)
+    need, cost, cls = fault(m, p, store, scattered, t)
     charge(m, e, row, m.group[row].charged - charged)
     if need == NOW:
         return DONE, cost, cls

@@ -13,6 +13,7 @@ from memsim.account import BALLOON as BY_BALLOON
 from memsim.backing import BURN, DONE, NEVER, touched
 from memsim.blocks import block_push, block_remove
 from memsim.compaction import BUSY, NO_ROOM, UNMOVABLE, has_unmovable, migrate_page
+from memsim.frames import in_memory
 from memsim.free_memory import isolate, kswapd_of, let_go, next_page
 from memsim.hinting import on_free, on_take
 from memsim.host import drop_pages
@@ -34,7 +35,7 @@ from memsim.params import (
 )
 from memsim.reporting import dontneed_s
 from memsim.shrink import shrink
-from memsim.state import BALLOON, CACHED, FREE, NOBODY, RESIDENT
+from memsim.state import BALLOON, FREE, NOBODY
 
 BALLOON_HUGE, VIRTIO_MEM = 4, 5  # memsim.spec.Resize
 SOON_S = 1e-7  # [s] so that time passes
@@ -72,7 +73,7 @@ def _take_block(m: Machine, g: int, b: int) -> float:
         pg = m.page[p]
         pg.gstate = BALLOON
         pg.gflags = np.uint16(0)
-        backed += pg.hstate == RESIDENT or pg.hstate == CACHED
+        backed += in_memory(m, p)
     drop_pages(m, bl.first, bl.pages)
     bl.free = 0
     bl.next = gs.gone_head

@@ -8,6 +8,7 @@ import numpy as np
 
 from memsim import params, rng, state
 from memsim.account import N_CLASSES
+from memsim.content import NOTHING, UNIQUE
 from memsim.machine import Machine
 from memsim.spec import (
     Act,
@@ -26,6 +27,8 @@ from memsim.state import NOBODY
 
 LOUD_BLOCK = 1024  # pages in a block of the fast path where popularity sets no other
 FIRST_HITS = 4  # what swap readahead begins with (mm/swap_state.c)
+KSM_PAGE_BYTES = 65536  # coarser pages would hardly ever be equal
+PAGES_A_BUCKET = 4  # of KSM's hash tables
 REQUESTS = 256  # outstanding requests of a host, as nr_requests of its queues
 
 
@@ -52,6 +55,7 @@ def _check(spec: HostSpec) -> None:
     size = spec.page_bytes
     need(4096 <= size <= 1 << 22 and size & (size - 1) == 0, f"page_bytes: {size} is no power of 2")
     need(spec.ram_pages > spec.reserved_pages, "ram_pages: no more than reserved_pages")
+    _check_ksm(spec)
     need(spec.cores >= 1, f"cores: {spec.cores}, at least 1 expected")
     need(spec.tick_s > 0, f"tick_s: {spec.tick_s}, more than 0 expected")
     need(len(spec.devices) > 0, "devices: none")
@@ -69,6 +73,23 @@ def _check(spec: HostSpec) -> None:
         need(plain, "global_lru: memory.low and memory.high need lists of each cgroup's own")
     for i, guest in enumerate(spec.guests):
         _check_guest(spec, guest, f"guests[{i}]")
+
+
+def _check_ksm(spec: HostSpec) -> None:
+    def need(good: bool, what: str) -> None:
+        if not good:
+            raise ValueError(f"HostSpec.{what}")
+
+    ksm = spec.ksm
+    if ksm is None:
+        return
+    size = spec.page_bytes
+    need(size <= KSM_PAGE_BYTES, f"page_bytes: {size}, at most {KSM_PAGE_BYTES} expected with KSM")
+    need(ksm.run in (0, 1, 2), f"ksm.run: {ksm.run}, 0, 1 or 2 expected")
+    need(ksm.pages_to_scan >= 0, f"ksm.pages_to_scan: {ksm.pages_to_scan}")
+    least = params.KSM_SLEEP_LEAST_S
+    need(ksm.sleep_s >= least, f"ksm.sleep_s: {ksm.sleep_s}, at least {least} expected")
+    need(ksm.max_page_sharing >= 2, f"ksm.max_page_sharing: {ksm.max_page_sharing}")
 
 
 def _check_guest(spec: HostSpec, guest: GuestSpec, at: str) -> None:
@@ -194,6 +215,8 @@ class _Builder:
         self.cpus: list[dict[str, Any]] = []
         self.pages = self.vpages = self.gslots = self.blocks = 0
         self.sectors = [0] * len(spec.devices)
+        self.images: list[np.ndarray] = []  # of regions, then of phases
+        self.phase_images: list[np.ndarray] = []
 
     def guest(self, g: int, guest: GuestSpec) -> None:
         """Add a guest's rows."""
@@ -311,9 +334,19 @@ class _Builder:
                 }
             )
             self.vpages += region.pages
+            self.images.append(self._image(region.content, region.pages))
             if region.kind == RegionKind.FILE:
                 sector += region.pages
         self.sectors[guest.disk] += sector
+
+    def _image(self, numbers: np.ndarray | None, pages: int) -> np.ndarray:
+        if self.spec.ksm is None:
+            return np.zeros(0, np.uint32)
+        if numbers is None:
+            return np.full(pages, UNIQUE, np.uint32)
+        if numbers.shape != (pages,) or (numbers == NOTHING).any():
+            raise ValueError(f"content: {numbers.shape} numbers, ({pages},) expected, no {NOTHING}")
+        return numbers.astype(np.uint32)
 
     def _task(
         self,
@@ -399,6 +432,12 @@ class _Builder:
             self.alias.append(alias_table(weights))
             self.alias_rows += blocks
             self._shares(region, weights, out)
+        if on_region:
+            out["image"] = self.regions[out["region"]]["vpage0"]
+        if phase.content is not None and self.spec.ksm is not None:
+            out["own_image"] = len(self.phase_images)
+            pages = guest.regions[phase.region].pages
+            self.phase_images.append(self._image(phase.content, pages))
         if phase.stream >= 0:
             out |= {
                 "stream": stream0[phase.stream],
@@ -438,6 +477,13 @@ class _Builder:
         self.loud_blocks += blocks
         return out
 
+    def place_images(self) -> None:
+        """Let phases with content of their own know its rows, which are behind the regions'."""
+        ends = np.cumsum([self.vpages, *(len(image) for image in self.phase_images)])
+        for phase in self.phases:
+            if "own_image" in phase:
+                phase["image"] = int(ends[phase["own_image"]])
+
     def host(self) -> dict[str, Any]:
         """Return the host's own row."""
         spec, sub = self.spec, self.sub
@@ -459,6 +505,11 @@ class _Builder:
             "c_migrate": params.MIGRATE_S,
             "c_cscan": params.COMPACT_SCAN_S,
             "c_map": params.MAP_S,
+            "c_ksm_skip": params.KSM_SKIP_S,
+            "c_ksm_look": params.KSM_LOOK_S,
+            "c_checksum": params.CHECKSUM_S,
+            "c_merge": params.MERGE_S,
+            "c_unshare": params.UNSHARE_S,
             "c_zram": device.latency_s if device.kind == DeviceKind.ZRAM else 0.0,
         }
         for name in OF_GUEST_KERNELS:
@@ -502,6 +553,21 @@ class _Builder:
             "zram_ratio": device.ratio,
         }
 
+    def ksm(self) -> dict[str, Any]:
+        """Return the part of the host's row that is about KSM."""
+        ksm = self.spec.ksm
+        if ksm is None:
+            return {}
+        return {
+            "ksm": 1,
+            "ksm_run": ksm.run,
+            "ksm_pages_to_scan": ksm.pages_to_scan,
+            "ksm_sleep_s": ksm.sleep_s,
+            "ksm_max_sharing": ksm.max_page_sharing,
+            "ksm_use_zero": ksm.use_zero_pages,
+            "ksm_buckets": max(1, self.pages // PAGES_A_BUCKET),
+        }
+
     def groups(self) -> list[dict[str, Any]]:
         """Return the rows of all cgroups, row 0 standing for the global list."""
         own = [
@@ -534,6 +600,18 @@ def _pages(builder: _Builder) -> np.ndarray:
     for g, row in enumerate(builder.guests):
         page["guest"][row["page0"] : row["page0"] + row["pages"]] = g
     return page
+
+
+def _contents(builder: _Builder) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    # What KSM needs: pages, images, buckets.
+    on = builder.spec.ksm is not None
+    ksm = np.zeros(max(builder.pages, 1) if on else 1, state.ksm_dtype)
+    ksm["content"], ksm["sum"] = UNIQUE, NOTHING
+    ksm["node"] = ksm["chain"] = NOBODY
+    bucket = np.zeros(max(1, builder.pages // PAGES_A_BUCKET) if on else 1, state.bucket_dtype)
+    bucket["stable"] = bucket["unstable"] = NOBODY
+    empty = np.zeros(1, np.uint32)
+    return ksm, np.concatenate([*builder.images, *builder.phase_images, empty]), bucket
 
 
 def _blocks(builder: _Builder) -> np.ndarray:
@@ -578,7 +656,10 @@ def build(spec: HostSpec) -> Machine:
     builder.cpus.append(thread | {"group": NOBODY})
     for c in range(len(spec.cgroups) + len(spec.guests)):
         builder.cpus.append(thread | {"group": first_group + c})
-    host = builder.host() | {"thread0": thread0}
+    if spec.ksm is not None:
+        builder.cpus.append(thread | {"thread": state.KSMD, "group": NOBODY})
+    builder.place_images()
+    host = builder.host() | builder.ksm() | {"thread0": thread0}
     cpu = _rows(state.cpu_dtype, builder.cpus)
     cpu["task"] = NOBODY
     task = _rows(state.task_dtype, builder.tasks)
@@ -607,6 +688,7 @@ def build(spec: HostSpec) -> Machine:
         task,
         cpu,
         _pages(builder),
+        *_contents(builder),
         vpage,
         _blocks(builder),
         np.full(max(spec.swap_pages, 1), NOBODY, np.int32),

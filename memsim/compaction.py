@@ -10,6 +10,7 @@ import numpy as np
 from memsim.account import COMPACTION
 from memsim.backing import BURN, DONE, back_page
 from memsim.blocks import block_of
+from memsim.content import content_of, put
 from memsim.free_memory import give_page, isolate, let_go, take_page
 from memsim.host import drop_page
 from memsim.hugepages import is_guest_huge, split_guest
@@ -146,9 +147,10 @@ def migrate_page(m: Machine, e: int, k: int, p: int, q: int, t: float) -> tuple[
         pg.gflags = np.uint16((pg.gflags & (G_BITS - G_HINT)) | G_VOID)
         stirred(m, g)
     for touched in (p, q):
-        what, cost, cls = back_page(m, e, k, touched, True, False, t)
+        what, cost, cls = back_page(m, e, k, touched, touched == q, True, False, t)
         if what != DONE or cost > 0.0:
             return BURN if what == DONE else what, cost, cls
+    put(m, q, content_of(m, p))
     _become(m, g, p, q)
     m.page[q].hflags |= np.uint8(H_REF | H_DIRTY)
     return DONE, m.host[0].c_migrate, COMPACTION

@@ -8,6 +8,7 @@ import numpy as np
 
 from memsim.account import HOST_SWAP, NOMINAL
 from memsim.cgroups import above_high
+from memsim.content import put_image
 from memsim.cpu import first_thread, wake_thread
 from memsim.disk import end_share, free_request, new_request, serve, submit, unloaded_s
 from memsim.events import request_entity, schedule
@@ -26,6 +27,7 @@ from memsim.state import (
     H_DIRTY,
     H_PINNED,
     H_REF,
+    MERGED,
     NOBODY,
     R_CODE,
     R_EMULATOR,
@@ -192,6 +194,7 @@ def _pin(m: Machine, r: int, p: int) -> None:
     pg.hflags |= np.uint8(H_PINNED | H_REF)
     if rq.kind == DISK_READ:
         pg.hflags |= np.uint8(H_DIRTY)
+        put_image(m, p, NOBODY if rq.swap else rq.head + rq.cursor)
     rq.cursor += 1
     rq.asked = NOBODY
 
@@ -209,12 +212,14 @@ def go_on(m: Machine, r: int, t: float) -> None:
         return
     while rq.cursor < rq.count:
         p = request_page(m, r, rq.cursor)
-        framed = m.page[p].hstate != UNBACKED and m.page[p].hstate != SWAPPED
+        state = m.page[p].hstate
+        framed = state != UNBACKED and state != SWAPPED
+        framed &= state != MERGED or rq.kind != DISK_READ
         if not framed and not _has_turn(m, r):
             _await_turn(m, r, t)
             return
         # A request of many positionings stands for many small ones: so do its faults.
-        need, cost, cls = fault(m, p, rq.ops > 1.0, t)
+        need, cost, cls = fault(m, p, rq.kind == DISK_READ, rq.ops > 1.0, t)
         if need == NEED_READ:
             _set_state(m, r, R_PAGE, t)
             rq.parent = m.page[p].hprev

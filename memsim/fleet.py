@@ -198,6 +198,18 @@ class Fleet:
         for h in rows:
             views.set_cgroups(self._machines[h], low[h], high[h])
 
+    def set_ksm(self, run: np.ndarray, pages_to_scan: np.ndarray, sleep_s: np.ndarray) -> None:
+        """Set the knobs of ksmd; hosts without KSM have none.
+
+        Args:
+            run: (H,) int64, 0 stop, 1 run, 2 stop and give all merged pages frames of their own;
+                negative leaves a host alone, as below.
+            pages_to_scan: (H,) int64 [small pages] before each sleep.
+            sleep_s: (H,) float64 [s]; at least 1 ms.
+        """
+        for h in range(self.hosts):
+            views.set_ksm(self._machines[h], int(run[h]), int(pages_to_scan[h]), float(sleep_s[h]))
+
     def snapshot(self, rows: Sequence[int] | None = None) -> Snapshot:
         """Copy the state of some hosts (all if None)."""
         chosen = list(range(self.hosts) if rows is None else rows)

@@ -3,7 +3,7 @@
 from memsim.cpu import first_thread, wake_kswapd
 from memsim.jit import kernel
 from memsim.machine import Machine
-from memsim.state import NOBODY
+from memsim.state import CACHED, MERGED, NOBODY, RESIDENT
 
 
 @kernel
@@ -44,6 +44,13 @@ def give_frame(m: Machine, g: int) -> None:
     m.host[0].free_pages += 1
     m.group[group_of(m, g)].usage -= 1
     m.guest[g].resident_pages -= 1
+
+
+@kernel
+def in_memory(m: Machine, p: int) -> bool:
+    """Tell whether the host would have to drop a guest page from memory to be rid of it."""
+    state = m.page[p].hstate
+    return state == RESIDENT or state == CACHED or state == MERGED
 
 
 @kernel

@@ -3,6 +3,7 @@
 import numpy as np
 
 from memsim.blocks import block_of, block_push, block_remove
+from memsim.content import keep_file
 from memsim.cpu import wake
 from memsim.hinting import on_free, on_take
 from memsim.jit import kernel
@@ -46,6 +47,7 @@ def give_page(m: Machine, p: int) -> None:
         gs.anon_pages -= 1
     elif kind == FILE:
         gs.file_pages -= 1
+        keep_file(m, p, pg.vpn)
         if pg.gflags & G_DIRTY:
             gs.dirty_pages -= 1
     elif kind == KERNEL:

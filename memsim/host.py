@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from memsim.account import FRESH_FAULT, HOST_SWAP, NOMINAL
+from memsim.account import FRESH_FAULT, HOST_SWAP, KSMD, NOMINAL
 from memsim.blocks import block_of
+from memsim.content import ZERO, put
 from memsim.disk import ZRAM, merge_write, new_request, submit
 from memsim.frames import give_frame, take_frame
 from memsim.hinting import is_free, is_given
@@ -12,6 +13,7 @@ from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, lru_of
 from memsim.machine import Machine
 from memsim.readahead import note_hit, swap_in
+from memsim.sharing import leave, unshare
 from memsim.state import (
     CACHED,
     FILE,
@@ -24,8 +26,10 @@ from memsim.state import (
     H_DIRTY,
     H_EVER,
     H_ISOLATED,
+    H_KEPT,
     H_REF,
     H_UNMAPPED,
+    MERGED,
     NOBODY,
     READING,
     RESIDENT,
@@ -90,6 +94,7 @@ def _fresh(m: Machine, p: int) -> int:
         gs.discarded += 1
     pg.hstate = RESIDENT
     pg.hflags = np.uint8(H_REF | H_DIRTY | H_EVER)
+    put(m, p, ZERO)
     pg.gflags &= np.uint16(G_BITS - G_HOST)
     host_push(m, lru_of(m, pg.guest), m.host[0].lru_2011, p)
     gs.host_fresh += 1
@@ -109,8 +114,10 @@ def _note_vain(m: Machine, p: int) -> None:
 
 
 @kernel
-def fault(m: Machine, p: int, scattered: bool, t: float) -> tuple[int, float, int]:
+def fault(m: Machine, p: int, store: bool, scattered: bool, t: float) -> tuple[int, float, int]:
     """Make a guest page resident, as far as that is possible at this moment.
+
+    A merged one is as good as resident, but to who would `store` to it: that takes a copy.
 
     Returns:
         (what it still needs, CPU seconds spent, class of that time).  After NEED_READ the page's
@@ -124,6 +131,8 @@ def fault(m: Machine, p: int, scattered: bool, t: float) -> tuple[int, float, in
     if pg.hflags & H_UNMAPPED:
         return NEED_LOCK, 0.0, HOST_SWAP
     if state == RESIDENT:
+        return NOW, 0.0, NOMINAL
+    if state == MERGED and not store:
         return NOW, 0.0, NOMINAL
     if state == READING:
         return NEED_READ, 0.0, HOST_SWAP
@@ -141,6 +150,9 @@ def fault(m: Machine, p: int, scattered: bool, t: float) -> tuple[int, float, in
         return NOW, hs.c_ept_huge, FRESH_FAULT if again else NOMINAL
     if not take_frame(m, pg.guest, t):
         return NEED_FRAME, 0.0, HOST_SWAP
+    if state == MERGED:
+        unshare(m, p)
+        return NOW, hs.c_unshare, KSMD
     if state == UNBACKED or is_free(m, p):
         cls = _fresh(m, p)
         return NOW, hs.c_ept, cls
@@ -154,7 +166,7 @@ def fault(m: Machine, p: int, scattered: bool, t: float) -> tuple[int, float, in
         active = comes_back_to_host(m, p)
         leave_swap(m, p)
         pg.hstate = RESIDENT
-        pg.hflags = np.uint8(H_REF | H_DIRTY | H_EVER)
+        pg.hflags = (pg.hflags & np.uint8(H_KEPT)) | np.uint8(H_REF | H_DIRTY)
         pg.gflags &= np.uint16(G_BITS - G_HOST)
         host_push(m, lru_of(m, pg.guest), active, p)
         return NOW, hs.c_zram, HOST_SWAP
@@ -187,7 +199,7 @@ def finish_read(m: Machine, r: int) -> None:
         following = pg.hnext
         active = (pg.hflags & H_REF) != 0
         pg.hstate = CACHED
-        pg.hflags = np.uint8(H_EVER)
+        pg.hflags &= np.uint8(H_KEPT)
         if is_given(m, p):
             drop_page(m, p)
         else:
@@ -214,7 +226,7 @@ def write_out(m: Machine, p: int, t: float) -> bool:
     hs.swap_out_pages += 1
     if zram:
         pg.hstate = SWAPPED
-        pg.hflags = np.uint8(H_EVER)
+        pg.hflags &= np.uint8(H_KEPT)
         leave_host_shadow(m, p)
         gs.host_swapped_pages += 1
         hs.zram_stored += 1
@@ -230,7 +242,7 @@ def write_out(m: Machine, p: int, t: float) -> bool:
         rq.bytes = float(hs.page_bytes)
         submit(m, r, t)
     pg.hstate = WRITING
-    pg.hflags = np.uint8(H_EVER | H_BACK)
+    pg.hflags = (pg.hflags & np.uint8(H_KEPT)) | np.uint8(H_BACK)
     pg.hprev = r
     hs.writing_pages += 1
     hs.back_pages += 1
@@ -261,13 +273,27 @@ def finish_write(m: Machine, r: int) -> int:
                 leave_swap(m, p)
             continue
         pg.hstate = SWAPPED
-        pg.hflags = np.uint8(H_EVER)
+        pg.hflags &= np.uint8(H_KEPT)
         leave_host_shadow(m, p)
         m.guest[pg.guest].host_swapped_pages += 1
         hs.writing_pages -= 1
         give_frame(m, pg.guest)
         freed += 1
     return freed
+
+
+@kernel
+def discard(m: Machine, p: int) -> None:
+    """Throw away a page in a reclaimer's hands, unlocked, whose content its guest hinted free."""
+    pg = m.page[p]
+    leave_swap(m, p)
+    if pg.hstate == MERGED:
+        leave(m, p)
+    else:
+        give_frame(m, pg.guest)
+    pg.hstate = UNBACKED
+    pg.hflags = np.uint8(H_EVER)
+    m.guest[pg.guest].discarded += 1
 
 
 @kernel
@@ -289,6 +315,8 @@ def drop_page(m: Machine, p: int) -> None:
         m.host[0].writing_pages -= 1
     if state == SWAPPED:
         gs.host_swapped_pages -= 1
+    elif state == MERGED:
+        leave(m, p)
     else:
         give_frame(m, pg.guest)
     leave_swap(m, p)

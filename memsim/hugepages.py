@@ -13,6 +13,7 @@ import numpy as np
 
 from memsim.balance import note_scan
 from memsim.blocks import block_of
+from memsim.content import ZERO, put
 from memsim.frames import give_frame, group_of
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_row, host_push, host_remove, host_row, lru_of
@@ -164,6 +165,7 @@ def back_huge(m: Machine, p: int, t: float) -> bool:
     for q in range(bl.first, bl.first + bl.pages):
         m.page[q].hstate = RESIDENT
         m.page[q].hflags = np.uint8(H_DIRTY | H_EVER)
+        put(m, q, ZERO)
     m.page[p].hflags |= np.uint8(H_REF)
     m.guest[g].host_fresh += 1
     m.guest[g].host_thp_fault += 1

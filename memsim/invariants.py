@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from memsim import state
+from memsim import sharing, state
 from memsim.account import N_CLASSES
 from memsim.machine import Machine
 from memsim.spec import Op
@@ -169,6 +169,14 @@ FRAMED = (state.RESIDENT, state.CACHED, state.WRITING, state.READING)
 
 def _check_backing(m: Machine, gs: np.record, pages: np.ndarray, where: str) -> None:
     framed = np.isin(pages["hstate"], FRAMED)
+    first = int(gs["page0"])
+    if m.host[0]["ksm"]:  # the first sharer of a frame is charged for it
+        place = np.arange(first, first + len(pages))
+        merged = pages["hstate"] == state.MERGED
+        heads = merged & (m.ksm["node"][first : first + len(pages)] == place)
+        others = merged & ~heads & (m.ksm["node"][first : first + len(pages)] >= 0)
+        framed |= heads
+        _equal(int(others.sum()), int(gs["merged_pages"]), where, "merged_pages")
     _equal(int(framed.sum()), int(gs["resident_pages"]), where, "resident_pages")
     swapped = pages["hstate"] == state.SWAPPED
     _equal(int(swapped.sum()), int(gs["host_swapped_pages"]), where, "host_swapped_pages")
@@ -194,7 +202,7 @@ def _check_host(m: Machine, where: str) -> None:
     hs = m.host[0]
     guests = m.guest[: hs["guests"]]
     framed = int(np.isin(m.page["hstate"][: hs["pages"]], FRAMED).sum())
-    used = framed + int(guests["emulator_resident_pages"].sum())
+    used = framed + int(hs["ksm_shared"]) + int(guests["emulator_resident_pages"].sum())
     used += int(hs["cached_pages"]) + int(hs["zram_pages"]) + int(hs["reserved_pages"])
     _equal(used + int(hs["free_pages"]), int(hs["ram_pages"]), where, "frames used + free")
     _need(int(hs["free_pages"]) >= 0, where, f"free_pages {hs['free_pages']}")
@@ -235,6 +243,58 @@ def _check_pressure(m: Machine, where: str) -> None:
     _equal(int(groups["psi_working"].sum()), int(hs["psi_working"]), where, "working contexts")
     for name in ("psi_stalled", "psi_working"):
         _need(bool((groups[name] >= 0).all()), where, f"a cgroup's {name} below 0")
+
+
+def _ring(m: Machine, head: int) -> list[int]:
+    ring, p = [head], int(m.page[head]["hnext"])
+    while p != head:
+        ring.append(p)
+        if len(ring) > len(m.page):
+            raise Broken(f"sharers of {head}: never come back to it")
+        p = int(m.page[p]["hnext"])
+    return ring
+
+
+def _stable_heads(m: Machine) -> list[int]:
+    heads = []
+    for p in m.bucket["stable"][: m.host[0]["ksm_buckets"]].tolist():
+        while p != NOBODY:
+            heads.append(p)
+            p = int(m.ksm[p]["chain"])
+    return sorted(heads)
+
+
+def _check_ksm(m: Machine, where: str) -> None:
+    # Who shares a frame holds the same content, unchanged, and every sharer knows whose it is.
+    hs = m.host[0]
+    if not hs["ksm"]:
+        _need(not (m.page["hstate"] == state.MERGED).any(), where, "merged without KSM")
+        return
+    page, ksm = m.page[: hs["pages"]], m.ksm[: hs["pages"]]
+    merged = page["hstate"] == state.MERGED
+    node = ksm["node"]
+    _need((node[merged] != NOBODY).all(), where, "a merged page without a frame")
+    _need((node[~merged] < 0).all(), where, "a page with a stable frame is not merged")
+    _need((page["hlist"][merged] == 0).all(), where, "a merged page is on an LRU list")
+    _need((page["slot"][merged] == NOBODY).all(), where, "a merged page has a slot")
+    stored = page["hflags"] & state.H_WROTE != 0
+    _need(not stored[merged].any(), where, "a merged page was stored to")
+    heads = np.flatnonzero(node == np.arange(len(node))).tolist()
+    _equal(_stable_heads(m), heads, where, "stable frames that can be found")
+    for head in heads:
+        ring = _ring(m, head)
+        _need((node[ring] == head).all(), where, f"a sharer of {head} thinks it is another's")
+        _need((ksm["content"][ring] == ksm["content"][head]).all(), where, f"{head}: contents")
+        _equal(len(ring), int(ksm["sum"][head]), where, f"sharers of {head}")
+        _need(len(ring) <= hs["ksm_max_sharing"], where, f"{head} has {len(ring)} sharers")
+    _equal(len(heads), int(hs["ksm_shared"]), where, "ksm_shared")
+    _equal(int((node >= 0).sum()) - len(heads), int(hs["ksm_sharing"]), where, "ksm_sharing")
+    for name, value in (
+        ("ksm_zero", sharing.ZERO_PAGE),
+        ("ksm_unshared", sharing.UNSHARED),
+        ("ksm_volatile", sharing.VOLATILE),
+    ):
+        _equal(int((node == value).sum()), int(hs[name]), where, name)
 
 
 def _disk_pages(m: Machine, rq: np.record) -> list[int]:
@@ -345,11 +405,13 @@ def _is_quiet(m: Machine, ph: np.record, vpages: np.ndarray) -> np.ndarray:
     # (N,) bool: what an access of the phase would leave as it is.
     page = m.page[vpages]
     stores = ph["write"] > 0 or ph["op"] == Op.WRITE
-    quiet = (vpages >= 0) & (page["hstate"] == state.RESIDENT)
+    quiet = page["hstate"] == state.RESIDENT
+    quiet |= (page["hstate"] == state.MERGED) & (not stores)
+    quiet &= vpages >= 0
     quiet &= (page["gflags"] & state.G_SLOW == 0) & (page["hflags"] & state.H_UNMAPPED == 0)
     quiet &= page["hflags"] & state.H_REF != 0
     if stores:
-        quiet &= page["hflags"] & state.H_DIRTY != 0
+        quiet &= (page["hflags"] & state.H_DIRTY != 0) & (page["hflags"] & state.H_WROTE != 0)
         quiet &= (page["gstate"] != state.FILE) | (page["gflags"] & state.G_DIRTY != 0)
     if ph["op"] == Op.TOUCH:
         return quiet & (page["gflags"] & state.G_REF != 0)
@@ -385,6 +447,7 @@ def check(m: Machine, where: str) -> None:
         _check_vcpus(m, g, f"{where} guest {g}")
     _check_host(m, where)
     _check_io(m, where)
+    _check_ksm(m, where)
     _check_requests(m, where)
     _check_time(m, where)
     _check_quiet(m, where)

@@ -35,6 +35,9 @@ FIELDS: tuple[tuple[str, np.dtype[Any], int], ...] = (
     ("task", state.task_dtype, 1),  # guest by guest: the script's, then the guest kernel's
     ("cpu", state.cpu_dtype, 1),  # guest by guest, then the host's threads
     ("page", state.page_dtype, 1),  # guest by guest
+    ("ksm", state.ksm_dtype, 1),  # as `page`; one row without KSM, as the next two
+    ("image", np.dtype(np.uint32), 1),  # first content: a row a vpage, then those of phases
+    ("bucket", state.bucket_dtype, 1),
     ("vpage", state.vpage_dtype, 1),  # guest by guest, region by region
     ("block", state.block_dtype, 1),
     ("slot", np.dtype(np.int32), 1),  # page that a host swap slot holds, or NOBODY

@@ -3,7 +3,8 @@
 Sources: [HA] L. Wrenger et al., HyperAlloc, EuroSys 2025, measured data (hyperalloc-bench);
 [HU] N. Amit, M. Wei, Hyperupcalls, ATC 2018; [BF] Zhang et al., Blowfish, OSDI 2026;
 [LX] Linux 5.13 source; [VS] N. Amit et al., VSwapper, ASPLOS 2014;
-[CA] C. Alverti et al., contiguity-aware paging, ISCA 2020.
+[CA] C. Alverti et al., contiguity-aware paging, ISCA 2020;
+[XX] Linux commit efcfcbc6a361, btrfs: add xxhash to fast checksum implementations.
 """
 
 SMALL_PAGE = 4096  # [bytes] what the costs below are for
@@ -36,6 +37,12 @@ FREE_S = 0.1e-6  # give a page back to the guest's allocator; assumed, 0.05-0.2
 MAP_S = 1.0e-6  # map a page that the swap cache holds: a minor host fault; assumed, 0.5-2
 STATS_S = 20e-6  # one answer of the balloon's statistics queue; assumed, 5-50
 
+KSM_SKIP_S = 0.05e-6  # ksmd walks past a page that is not mapped; assumed, 0.02-0.1
+KSM_LOOK_S = 1.5e-6  # find a page, compare it along the stable tree; assumed, 0.5-5
+CHECKSUM_S = 0.3e-6  # xxhash64, 860 cycles; 0.25-0.6; jhash2, until 2018: 2 [XX]
+MERGE_S = 5e-6  # compare, write-protect, map to the stable frame, flush; assumed, 2-10
+UNSHARE_S = 4.5e-6  # copy-on-write of a merged page: an EPT fault and a copy; assumed, 3-7
+
 # Linux constants [LX]
 RECLAIM_BATCH = 32  # [small pages] SWAP_CLUSTER_MAX
 DEF_PRIORITY = 12  # a scan looks at 1/4096 of a list at first, at twice that after each failure
@@ -64,6 +71,7 @@ FLUSH_SHARE = 1 / 6  # so that a dirty page is written after 30 s on average
 BACKGROUND_RATIO = 0.1  # the flusher writes all above this share of free and file memory
 DIRTY_RATIO = 0.2  # ... and above this one writers wait
 PSI_PERIOD_S = 2.0  # PSI_FREQ: averages are updated this often
+KSM_SLEEP_LEAST_S = 1e-3  # sleep_millisecs of 1; of 0, no sleep at all, is not modelled
 CONGESTION_S = 0.01  # a wait for write-back ends after this at the latest, HZ/100
 FAST_BELOW = 0.125  # jump where fewer touches than this change state, see `quiet`
 FAST_PATIENCE = 16  # longest wait for the next look at all pages [touches a page]

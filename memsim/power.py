@@ -19,6 +19,7 @@ from memsim.machine import Machine
 from memsim.quiet import stirred
 from memsim.reclaim import abandon
 from memsim.restart import detach, go_again, lose_work, new_life
+from memsim.sharing import forget
 from memsim.state import (
     CPU_IDLE,
     CPU_QUEUED,
@@ -75,6 +76,8 @@ def _empty_memory(m: Machine, g: int) -> None:
         pg.gflags = np.uint16(G_HINT if gs.hinting == BITMAP else 0)
         pg.glist = 0
         pg.vpn = NOBODY
+        if m.host[0].ksm:
+            forget(m, p)
     for v in range(gs.vpage0, gs.vpage0 + gs.vpages):
         m.vpage[v].page = NEVER
         m.vpage[v].age = 0
@@ -350,7 +353,7 @@ def _badness(m: Machine, g: int) -> int:
     # What oom_badness counts of an emulator's process: pages in memory and in swap.
     gs = m.guest[g]
     own = gs.emulator_resident_pages + gs.code_resident
-    return own + gs.resident_pages + gs.host_swapped_pages
+    return own + gs.resident_pages + gs.merged_pages + gs.host_swapped_pages
 
 
 @kernel

@@ -37,6 +37,8 @@ from memsim.state import (
     H_DIRTY,
     H_REF,
     H_UNMAPPED,
+    H_WROTE,
+    MERGED,
     NOBODY,
     RESIDENT,
 )
@@ -46,6 +48,7 @@ UNIFORM, ZIPF = 0, 1  # memsim.spec.Pattern
 UNKNOWN = -1  # task.quiet_left
 _EVER = np.int64(1) << np.int64(61)
 _WORD = 64
+_STORED = H_DIRTY | H_WROTE
 
 
 @kernel
@@ -61,11 +64,13 @@ def is_quiet(m: Machine, v: int, op: int, stores: bool) -> bool:
     if p < 0:
         return False
     pg = m.page[p]
-    if pg.hstate != RESIDENT or pg.gflags & G_SLOW or pg.hflags & H_UNMAPPED:
+    if pg.hstate != RESIDENT and (stores or pg.hstate != MERGED):
         return False
-    if not pg.hflags & H_REF:
+    if pg.gflags & G_SLOW or pg.hflags & H_UNMAPPED or not pg.hflags & H_REF:
         return False
-    if stores and (not pg.hflags & H_DIRTY or (pg.gstate == FILE and not pg.gflags & G_DIRTY)):
+    if stores and pg.hflags & _STORED != _STORED:
+        return False
+    if stores and pg.gstate == FILE and not pg.gflags & G_DIRTY:
         return False
     if op == READ or op == WRITE:
         active = pg.glist == 1 + ACTIVE_FILE or pg.glist == 1 + ACTIVE_ANON

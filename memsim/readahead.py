@@ -13,7 +13,7 @@ from memsim.frames import take_frame
 from memsim.hinting import is_free
 from memsim.jit import kernel
 from memsim.machine import Machine
-from memsim.state import AHEAD, G_BITS, H_EVER, H_REF, NOBODY, READING, SEEN, SWAP_READ, SWAPPED
+from memsim.state import AHEAD, G_BITS, H_KEPT, H_REF, NOBODY, READING, SEEN, SWAP_READ, SWAPPED
 from memsim.workingset import comes_back_to_host
 
 HITS_MAX = 63  # SWAP_RA_HITS_MAX
@@ -25,7 +25,7 @@ def _read_in(m: Machine, r: int, p: int) -> None:
     rq = m.request[r]
     gs = m.guest[pg.guest]
     pg.gflags &= np.uint16(G_BITS - AHEAD - SEEN)
-    pg.hflags &= np.uint8(H_EVER)
+    pg.hflags &= np.uint8(H_KEPT)
     if comes_back_to_host(m, p):
         pg.hflags |= np.uint8(H_REF)
     pg.hstate = READING

@@ -14,7 +14,7 @@ from memsim.blocks import block_of, host_weight
 from memsim.cgroups import effective_low, scan_target, siblings
 from memsim.frames import give_frame, group_of
 from memsim.hinting import checks, is_free, is_given
-from memsim.host import drop_page, leave_swap, write_out
+from memsim.host import discard, drop_page, write_out
 from memsim.hugepages import clear_host_bits, is_host_huge, split_host
 from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, host_row, inactive_is_low, lru_of
@@ -25,8 +25,8 @@ from memsim.state import (
     CACHED,
     H_BACK,
     H_DIRTY,
-    H_EVER,
     H_ISOLATED,
+    H_KEPT,
     H_PINNED,
     H_REF,
     H_UNMAPPED,
@@ -34,7 +34,6 @@ from memsim.state import (
     RESIDENT,
     SEEN,
     SWAPPED,
-    UNBACKED,
 )
 from memsim.workingset import leave_host_shadow
 
@@ -308,15 +307,11 @@ def settle(m: Machine, e: int, t: float) -> float:
             drop_page(m, p)
             cpu.freed += 1
         elif is_free(m, p):
-            leave_swap(m, p)
-            pg.hstate = UNBACKED
-            pg.hflags = np.uint8(H_EVER)
-            give_frame(m, g)
-            m.guest[g].discarded += 1
+            discard(m, p)
             cpu.freed += 1
         elif pg.slot != NOBODY and (pg.hstate == CACHED or not pg.hflags & H_DIRTY):
             pg.hstate = SWAPPED
-            pg.hflags = np.uint8(H_EVER)
+            pg.hflags &= np.uint8(H_KEPT)
             leave_host_shadow(m, p)
             m.guest[g].host_swapped_pages += 1
             give_frame(m, g)

@@ -13,6 +13,7 @@ The host drops frames and slots at once, needed or not: the next touch is a fres
 import numpy as np
 
 from memsim.blocks import block_to_tail, piece
+from memsim.frames import in_memory
 from memsim.hinting import REPORTING
 from memsim.host import drop_pages
 from memsim.jit import kernel
@@ -27,7 +28,7 @@ from memsim.params import (
     REPORT_PIECE_S,
     USER_EXIT_S,
 )
-from memsim.state import CACHED, G_REPORTED, NOBODY, ORDER_0, RESIDENT
+from memsim.state import G_REPORTED, NOBODY, ORDER_0
 
 NEVER = -1.0
 
@@ -56,7 +57,7 @@ def _report(m: Machine, g: int, first: int, n: int) -> float:
         if pg.glist:
             guest_remove(m, g, p)
             guest_push_tail(m, g, ORDER_0, p)
-        backed += pg.hstate == RESIDENT or pg.hstate == CACHED
+        backed += in_memory(m, p)
     drop_pages(m, first, n)
     m.guest[g].reported += n
     return dontneed_s(m, backed)

@@ -39,6 +39,7 @@ from memsim.state import (
     G_BITS,
     G_HINT,
     IN_BALLOON,
+    MERGED,
     NOBODY,
     RESIDENT,
     TIMER,
@@ -156,7 +157,8 @@ def _inflate(m: Machine, g: int, most: int) -> tuple[float, int]:
         pg.gflags &= np.uint16(G_BITS - G_HINT)
         guest_push(m, g, IN_BALLOON, p)
         gs.balloon_pages += 1
-        cost += hs.c_inflate + (hs.c_dontneed if pg.hstate == RESIDENT else 0.0)
+        mapped = pg.hstate == RESIDENT or pg.hstate == MERGED
+        cost += hs.c_inflate + (hs.c_dontneed if mapped else 0.0)
         if pg.hstate != UNBACKED:
             drop_page(m, p)
         n += 1

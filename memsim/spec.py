@@ -111,6 +111,7 @@ class Region:
     kind: RegionKind
     pages: int
     block_pages: int = 1024  # popularity is laid out in blocks of this many pages
+    content: np.ndarray | None = None  # (pages,) uint32 what its pages hold first, see `content`
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ class Phase:
     stream: int = -1  # STREAM: index into GuestSpec.streams
     jump: int = 0  # REPEAT: index of a phase of this task
     event: int = -1  # WAIT, SIGNAL: events are numbered per guest
+    content: np.ndarray | None = None  # ALLOCATE: instead of the region's, for all of its pages
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,17 @@ class GuestSpec:
     stop_s: float = inf  # is switched off at this time
     boot_s: float = 0.0  # from power-on until its tasks start
     stats_period_s: float = 1.0  # balloon statistics: polled this often; 0: never
+
+
+@dataclass(frozen=True)
+class Ksm:
+    """The settings of ksmd in /sys/kernel/mm/ksm."""
+
+    run: int = 1  # 0 stopped, 1 runs, 2 stopped and unmerged
+    pages_to_scan: int = 100  # [small pages] before each sleep
+    sleep_s: float = 0.02
+    max_page_sharing: int = 256
+    use_zero_pages: bool = False
 
 
 @dataclass(frozen=True)
@@ -275,6 +288,7 @@ class HostSpec:
     readahead_virtual: bool = True  # False: windows lie in slot space (rotating, 2011)
     readahead_adapts: bool = True  # until 3.14 False: always the whole window
     readahead_bytes: int = 32768  # window of the host's swap readahead: page-cluster 3
+    ksm: Ksm | None = None  # None: without KSM, and pages have no content
     tick_s: float = 0.01
     emulation: float = 1.0  # guest kernels take so many times longer: software emulation
     fast: bool = False  # jump over touches that change nothing; other draws, equal in law

@@ -44,6 +44,7 @@ G_SLOW = G_HINT | G_FILL | G_IO | G_VOID  # a touch must not take the fast path
 
 # page.hstate: what the host has of a page; resident is the only fast one
 UNBACKED, RESIDENT, CACHED, WRITING, READING, SWAPPED = range(6)
+MERGED = 6  # shares a frame, see `sharing`: loads are as if it were resident, a store copies it
 
 # A swapped page is on no list: hnext is its shadow entry, the clock of its host LRU.  While
 # READING, H_REF says that it goes to the active list.
@@ -56,6 +57,8 @@ H_UNMAPPED = 8  # ... and has unmapped it: touches wait for the lock
 H_PINNED = 16  # under DMA
 H_EVER = 32  # was backed before: a fresh fault is a repeated one
 H_BACK = 64  # under write-back to swap, even if it was taken back meanwhile
+H_WROTE = 128  # stored to since `content` was set: unlike any other page
+H_KEPT = H_EVER | H_WROTE  # what stays true of a page that leaves memory with its content
 
 GUESTS = 255  # most guest slots of a host: `page.guest` is a byte
 
@@ -76,6 +79,16 @@ page_dtype = np.dtype(
         ("hlist", "u1"),
     ]
 )
+
+ksm_dtype = np.dtype(  # of a guest page, on a host with KSM; see `content` and `sharing`
+    [
+        ("content", "u4"),
+        ("sum", "u4"),  # checksum at ksmd's last look; of a head: how many share its frame
+        ("node", "i4"),  # MERGED: the head of its frame, else what ksmd knows of the page
+        ("chain", "i4"),  # next in the same bucket
+    ]
+)
+bucket_dtype = np.dtype([("stable", "i4"), ("unstable", "i4")])  # first pages of two chains
 
 # age: shadow entry of a page that went (see workingset); of a file page under write-back, whether
 # reclaim WANTED it
@@ -173,6 +186,11 @@ host_dtype = np.dtype(
         ("c_cscan", "f8"),
         ("c_map", "f8"),
         ("c_zram", "f8"),
+        ("c_ksm_skip", "f8"),
+        ("c_ksm_look", "f8"),
+        ("c_checksum", "f8"),
+        ("c_merge", "f8"),
+        ("c_unshare", "f8"),
         # time and order
         ("time_s", "f8"),
         ("events", "u8"),  # host's own event number
@@ -208,6 +226,26 @@ host_dtype = np.dtype(
         ("kswapd_s", "f8"),
         ("direct_reclaims", "i8"),
         ("io_busy_s", "f8"),
+        # KSM
+        ("ksm", "u1"),  # there is a ksmd, and pages have content
+        ("ksm_run", "u1"),
+        ("ksm_pages_to_scan", "i8"),  # [small pages]
+        ("ksm_sleep_s", "f8"),
+        ("ksm_max_sharing", "i8"),
+        ("ksm_use_zero", "u1"),
+        ("ksm_buckets", "i8"),
+        ("ksm_next", "i8"),  # page that the scan has come to
+        ("ksm_left", "f8"),  # small pages left of the batch
+        ("ksm_unmerging", "u1"),
+        ("ksm_shared", "i8"),  # stable frames: pages_shared
+        ("ksm_sharing", "i8"),  # merged pages beyond the first of each frame: pages_sharing
+        ("ksm_zero", "i8"),  # pages mapped to the zero page: ksm_zero_pages
+        ("ksm_unshared", "i8"),
+        ("ksm_volatile", "i8"),
+        ("ksm_full_scans", "i8"),
+        ("ksm_scanned", "i8"),
+        ("ksm_discarded", "i8"),  # free pages that it met
+        ("ksmd_s", "f8"),  # CPU time
         # pressure
         *_PSI,
         # timeline
@@ -256,6 +294,7 @@ guest_dtype = np.dtype(
         ("swap_used_pages", "i8"),
         ("resident_pages", "i8"),
         ("host_swapped_pages", "i8"),
+        ("merged_pages", "i8"),  # in frames of KSM that others are charged for
         ("emulator_resident_pages", "i8"),
         # layout
         ("page0", "i8"),
@@ -368,6 +407,7 @@ guest_dtype = np.dtype(
         ("false_reads", "i8"),  # ... to be overwritten by the guest, as a whole
         ("silent_writes", "i8"),  # of host_swap_out: what the guest's disk has as well
         ("discarded", "i8"),
+        ("unshared", "i8"),  # merged pages that were copied
         ("guest_swap_in", "i8"),
         ("guest_swap_out", "i8"),
         ("guest_major", "i8"),
@@ -490,6 +530,7 @@ KERNEL_TASKS = 4  # of each guest
 # cpu.state; entities that need a core: vCPUs first, then the host's own threads
 CPU_IDLE, CPU_QUEUED, CPU_RUNNING, CPU_BLOCKED, CPU_HALTED = range(5)
 RECLAIMER = 1  # cpu.thread: kswapd, then one for each cgroup's limit
+KSMD = 2  # cpu.thread, on a host with KSM
 
 cpu_dtype = np.dtype(
     [
@@ -617,6 +658,7 @@ phase_dtype = np.dtype(
         ("op", "u1"),
         ("pattern", "u1"),
         ("kernel", "u1"),
+        ("image", "i8"),  # row of `image` for its region's first page
         ("region", "i4"),  # host-wide
         ("write", "f8"),
         ("count", "i8"),

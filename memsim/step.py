@@ -5,9 +5,9 @@ task's timer; a request's share is served or its emulator goes on; the periodic 
 timeline; a guest's power switch.  After each, free cores are given to who waits for them.
 """
 
-from memsim import script
+from memsim import ksm, script
 from memsim.access import access
-from memsim.account import GUEST_RECLAIM, HOST_RECLAIM, KSWAPD, NOMINAL, TLB
+from memsim.account import GUEST_RECLAIM, HOST_RECLAIM, KSMD, KSWAPD, NOMINAL, TLB
 from memsim.backing import BURN, KILL_GUEST, NO_FRAME, STOPPED, WAITS
 from memsim.cpu import (
     begin_run,
@@ -61,6 +61,7 @@ from memsim.state import (
     SWAP_WRITE,
     TIMER,
 )
+from memsim.state import KSMD as KSM_THREAD
 from memsim.throttle import PAID, RECLAIMS, return_to_guest
 from memsim.timeline import turn
 from memsim.touch import FOLLOW, PAUSE, SHARED, SLICE, count_accesses, is_open, run, served, walk_s
@@ -261,10 +262,33 @@ def _thread_done(m: Machine, e: int, more: int) -> bool:
 
 
 @kernel
+def _run_ksmd(m: Machine, e: int, t: float) -> None:
+    hs = m.host[0]
+    cost, freed = ksm.step(m, e, t)
+    if freed > 0:
+        wake_waiters(m, t)
+    if cost > 0.0:
+        hs.ksmd_s += cost
+        _slice_to(m, e, t + max(cost, 1e-7), KSMD, THREAD, t)
+        return
+    set_cpu(m, e, CPU_IDLE, 0, t)
+    if ksm.goes_on(m):
+        schedule(m, e, t + hs.ksm_sleep_s, NOBODY)
+
+
+@kernel
+def _thread_class(m: Machine, e: int) -> int:
+    return KSMD if m.cpu[e].thread == KSM_THREAD else KSWAPD
+
+
+@kernel
 def _run_thread(m: Machine, e: int, t: float) -> None:
-    # Let kswapd or a limit's thread do its next step, or go to sleep.
+    # Let a host's thread do its next step, or go to sleep.
     hs = m.host[0]
     cpu = m.cpu[e]
+    if cpu.thread == KSM_THREAD:
+        _run_ksmd(m, e, t)
+        return
     if cpu.stage == NO_BATCH:
         if cpu.tried:
             cpu.tried = 0
@@ -315,7 +339,7 @@ def dispatch(m: Machine, t: float) -> None:
         hs.min_vr = max(hs.min_vr, m.cpu[e].vr)
         m.cpu[e].used = 0.0
         m.cpu[e].since = t
-        set_cpu(m, e, CPU_RUNNING, KSWAPD if m.cpu[e].guest == NOBODY else NOMINAL, t)
+        set_cpu(m, e, CPU_RUNNING, _thread_class(m, e) if m.cpu[e].guest == NOBODY else NOMINAL, t)
         if m.cpu[e].guest == NOBODY:
             _run_thread(m, e, t)
         else:
@@ -358,6 +382,10 @@ def _slice_end(m: Machine, e: int, t: float) -> None:
     cpu = m.cpu[e]
     if cpu.state == CPU_HALTED:
         _halt_tick(m, e, t)
+        return
+    if cpu.state == CPU_IDLE:  # ksmd has slept
+        ksm.begin_batch(m)
+        queue_cpu(m, e, t)
         return
     _charge(m, e, t)
     if cpu.why == THREAD:

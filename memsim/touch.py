@@ -24,6 +24,8 @@ from memsim.state import (
     H_DIRTY,
     H_REF,
     H_UNMAPPED,
+    H_WROTE,
+    MERGED,
     NOBODY,
     RESIDENT,
 )
@@ -131,12 +133,16 @@ def hit(m: Machine, v: int, store: bool, op: int) -> bool:
     if p < 0:
         return False
     pg = m.page[p]
-    if pg.hstate != RESIDENT or pg.gflags & G_SLOW or pg.hflags & H_UNMAPPED:
+    if pg.hstate != RESIDENT and (store or pg.hstate != MERGED):
+        return False
+    if pg.gflags & G_SLOW or pg.hflags & H_UNMAPPED:
         return False
     if store:
         if pg.gstate == FILE and not pg.gflags & G_DIRTY:
             return False
-        pg.hflags |= np.uint8(H_DIRTY | H_REF)
+        if op == ALLOCATE and m.host[0].ksm:  # it may be the first store to a page of zeros
+            return False
+        pg.hflags |= np.uint8(H_DIRTY | H_REF | H_WROTE)
     else:
         pg.hflags |= np.uint8(H_REF)
     if op == READ or op == WRITE:

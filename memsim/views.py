@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from memsim import step
+from memsim import ksm, step
 from memsim.account import IDLE, N_CLASSES, RESTART
 from memsim.events import schedule, tick_entity
 from memsim.guest import available
 from memsim.jit import entry, kernel
 from memsim.machine import Machine
-from memsim.params import PSI_PERIOD_S
+from memsim.params import KSM_SLEEP_LEAST_S, PSI_PERIOD_S
 from memsim.power import power_entity
 from memsim.pressure import settle_group, settle_guest, settle_host
 from memsim.resize import is_soft, set_target, taken
@@ -130,6 +130,8 @@ def start(m: Machine) -> None:
         if m.guest[g].start_s < np.inf:
             schedule(m, power_entity(m, g), m.guest[g].start_s, g)
     schedule(m, tick_entity(m), PSI_PERIOD_S, -1)
+    if hs.ksm and hs.ksm_run != ksm.STOP:
+        schedule(m, ksm.ksmd(m), 0.0, -1)
     plan_entry(m, 0.0)
 
 
@@ -155,4 +157,19 @@ def set_cgroups(m: Machine, low: np.ndarray, high: np.ndarray) -> None:
             set_low(m, c, low[g])
         if high[g] >= 0:
             set_high(m, c, high[g] if high[g] < hs.ram_pages else -1, hs.time_s)
+    step.dispatch(m, hs.time_s)
+
+
+@entry
+def set_ksm(m: Machine, run: int, pages_to_scan: int, sleep_s: float) -> None:
+    """Set ksmd's knobs; a negative number leaves one alone, as does a host without KSM."""
+    hs = m.host[0]
+    if not hs.ksm:
+        return
+    if pages_to_scan >= 0:
+        hs.ksm_pages_to_scan = pages_to_scan
+    if sleep_s >= 0.0:
+        hs.ksm_sleep_s = max(sleep_s, KSM_SLEEP_LEAST_S)
+    if run >= 0:
+        ksm.set_run(m, run, hs.time_s)
     step.dispatch(m, hs.time_s)

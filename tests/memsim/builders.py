@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from memsim.content import UNIQUE
 from memsim.fleet import Fleet
 from memsim.spec import (
     Act,
@@ -17,6 +18,7 @@ from memsim.spec import (
     GuestSpec,
     Hinting,
     HostSpec,
+    Ksm,
     Op,
     Pattern,
     Phase,
@@ -144,7 +146,7 @@ def _guest(r: random.Random, i: int, groups: int, old: bool) -> GuestSpec:
     return GuestSpec(
         guest_id=r.randint(0, 10**6) * 10 + i,
         pages=pages,
-        regions=regions,
+        regions=tuple(replace(one, content=_content(r, one.pages)) for one in regions),
         tasks=tuple(_task(r) for _ in range(r.randint(1, 3))),
         curves=curves,
         min_pages=10,
@@ -202,6 +204,26 @@ def _entry(r: random.Random, guests: int, groups: int, old: bool) -> Entry:
     )
 
 
+def _ksm(r: random.Random) -> Ksm:
+    return Ksm(
+        run=r.choice([1, 1, 1, 0]),
+        pages_to_scan=r.choice([20, 1000, 20000]),
+        sleep_s=r.choice([1e-3, 0.02]),
+        max_page_sharing=r.choice([2, 3, 256]),
+        use_zero_pages=r.random() < 0.3,
+    )
+
+
+def _content(r: random.Random, pages: int) -> np.ndarray | None:
+    # Few numbers, so that many pages are equal: zeros, unique ones, and what others have too.
+    if r.random() < 0.3:
+        return None
+    most = r.choice([2, 10, 1000])
+    numbers = np.array([r.randrange(most) for _ in range(pages)], np.uint32)
+    numbers[numbers == most - 1] = UNIQUE
+    return numbers
+
+
 def random_host(r: random.Random) -> HostSpec:
     """Any host: all mechanisms, sizes, devices, limits and scripts, most of them too small."""
     n = r.randint(1, 5)
@@ -212,8 +234,9 @@ def random_host(r: random.Random) -> HostSpec:
     huge = r.random() < 0.5
     if huge:
         guests = tuple(_with_huge_pages(r, g) for g in guests)
+    page = r.choice([16384, 65536, 65536] if huge else [4096, 16384, 65536, 1 << 20])
     return HostSpec(
-        page_bytes=r.choice([16384, 65536, 65536] if huge else [4096, 16384, 65536, 1 << 20]),
+        page_bytes=page,
         huge_pages=huge and r.random() < 0.7,
         ram_pages=max(60, int(total * r.uniform(0.4, 1.3))) + 100 + 20 * n,
         guests=guests,
@@ -229,6 +252,7 @@ def random_host(r: random.Random) -> HostSpec:
         readahead_virtual=r.random() < 0.5,
         readahead_adapts=r.random() < 0.7,
         lru_2011=r.random() < 0.3,
+        ksm=_ksm(r) if page <= 65536 and r.random() < 0.5 else None,
         tick_s=r.choice([1e-3, 1e-2, 0.05]),
         timeline=tuple(_entry(r, n, len(groups), old) for _ in range(r.randint(0, 5))),
     )

@@ -47,6 +47,14 @@ class WholeMachine(RuleBasedStateMachine):
         pages = [int(share * guest.pages) for share, guest in zip(shares, self.spec.guests)]  # noqa: B905  five are enough
         self.fleet.set_targets(np.array([pages]))
 
+    @rule(
+        run=st.sampled_from([-1, 0, 1, 2]),
+        pages=st.sampled_from([-1, 0, 50, 20000]),
+        sleep_s=st.sampled_from([-1.0, 0.0, 0.02]),
+    )
+    def set_ksm(self, run: int, pages: int, sleep_s: float) -> None:
+        self.fleet.set_ksm(np.array([run]), np.array([pages]), np.array([sleep_s]))
+
     @rule()
     def keep(self) -> None:
         self.kept = self.fleet.snapshot()

@@ -15,7 +15,7 @@ from scenarios.hosts import Remembered, Snapshot
 Arrays = dict[str, np.ndarray]
 T = TypeVar("T")
 
-_MARK = ("number", "time_s", "host", "guest", "task", "account")
+_MARK = Mark._fields
 # Any Remembered will do as a pattern: only its shape as a tree counts.
 _REMEMBERED = Remembered(np.empty(0, np.int64), np.empty(0), sensors.no_answers(0, 0))
 

@@ -12,7 +12,7 @@ from memsim.events import cancel, schedule, task_entity
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.params import WAKE_CREDIT_S
-from memsim.pressure import group_stall, guest_stall, host_stall
+from memsim.pressure import group_stall, guest_stall, guest_work, host_stall
 from memsim.state import (
     BLOCKS_VCPU,
     CPU_BLOCKED,
@@ -157,6 +157,7 @@ def make_runnable(m: Machine, k: int, t: float) -> None:
     tk.snapped = 0
     tk.cpu = NOBODY
     gs.runnable += 1
+    guest_work(m, tk.guest, 1, t)
     m.host[0].unsnapped += 1
     kick(m, tk.guest, t)
 
@@ -218,6 +219,7 @@ def take_off(m: Machine, k: int, t: float) -> None:
     integrate_guest(m, m.task[k].guest, t)
     end_cpu_wait(m, k, t)
     m.guest[m.task[k].guest].runnable -= 1
+    guest_work(m, m.task[k].guest, -1, t)
 
 
 @kernel

@@ -24,6 +24,7 @@ class Mark(NamedTuple):
     guest: np.ndarray  # (G,) guest_dtype
     task: np.ndarray  # (G, T) views.task_view_dtype
     account: np.ndarray  # (G, T, 16) float64 [s]
+    group: np.ndarray  # (1 + C + G,) group_dtype
 
 
 class Snapshot(NamedTuple):
@@ -149,6 +150,7 @@ class Fleet:
                     self.guest[h].copy(),
                     self.task[h].copy(),
                     self.account[h].copy(),
+                    self.group[h].copy(),
                 )
             )
 

@@ -2,8 +2,9 @@
 
 threads = min(non-idle tasks, CPUs); some = min(stalled / threads, 1);
 full = (threads - min(working, threads)) / threads; averages over 10, 60 and 300 s are updated
-every 2 s with exponential weights.  A host's tasks are its vCPUs, the workers that read swap for
-them and its emulators; a guest's are its own, and it cannot see the host's faults.
+every 2 s with exponential weights.  Who waits for a CPU counts as working (NR_RUNNING).  A host's
+tasks are its vCPUs, the workers that read swap for them and its emulators; a guest's are its own,
+and it cannot see the host's faults.
 
 Whose cgroup a stall counts for follows from who sleeps: psi_memstall_enter marks `current`, and
 psi_task_change walks up from that task's cgroup to the host, whatever memory it is about.

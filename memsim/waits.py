@@ -10,6 +10,7 @@ where nobody does.
 from memsim.account import HOST_RECLAIM, HOST_SWAP, N_CLASSES, NOMINAL, QUEUED, RESTART
 from memsim.jit import kernel
 from memsim.machine import Machine
+from memsim.pressure import group_work
 from memsim.state import (
     CPU_QUEUED,
     CPU_RUNNING,
@@ -175,8 +176,10 @@ def set_cpu(m: Machine, e: int, state: int, cls: int, t: float) -> None:
             m.book[counts, cls] += 1.0
         if cpu.state == CPU_QUEUED:
             m.guest[g].queued -= 1
+            group_work(m, g, -1, t)
         if state == CPU_QUEUED:
             m.guest[g].queued += 1
+            group_work(m, g, 1, t)
     was, now = cpu.state == CPU_RUNNING, state == CPU_RUNNING
     if was or now:
         integrate_host(m, t)

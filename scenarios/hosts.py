@@ -38,6 +38,7 @@ class Truth(NamedTuple):
     task: np.ndarray  # (H, G', T) memsim.views.task_view_dtype
     account: np.ndarray  # (H, G', T, 16) float64 [s], memsim.account.CLASSES
     page_bytes: Ints  # (H,)
+    group: np.ndarray  # (H, C) memsim.state.group_dtype, a guest's cgroup at 1 + its `cgroup`
 
 
 class Remembered(NamedTuple):
@@ -216,7 +217,7 @@ class SimulatedHosts:
         """What no policy sees."""
         fleet = self.fleet
         page_bytes = self._facts.page_bytes[:, 0]
-        return Truth(fleet.host, fleet.guest, fleet.task, fleet.account, page_bytes)
+        return Truth(fleet.host, fleet.guest, fleet.task, fleet.account, page_bytes, fleet.group)
 
     def marks(self, host: int) -> list[tuple[str, Mark]]:
         """The marks of a host's timeline so far: names and all counters."""

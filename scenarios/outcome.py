@@ -67,6 +67,11 @@ class Span:
         rise = self.last.guest[field].astype(np.float64) - self.first.guest[field]
         return float(rise[self._slots(name)].sum())
 
+    def cgroup(self, field: str, name: str) -> float:
+        """How much a counter of `memsim.state.group_dtype` rose, for a guest's cgroup."""
+        row = 1 + int(self.last.guest["cgroup"][self.guests.index(name)])
+        return float(self.last.group[field][row]) - float(self.first.group[field][row])
+
     def host_bytes(self, field: str) -> float:
         """As `host`, for a counter of pages."""
         return self.host(field) * self.page_bytes
@@ -224,7 +229,7 @@ class _Sampler:
 
     def _now(self) -> Mark:
         truth = self._hosts.truth()
-        views = (truth.host[0], truth.guest[0], truth.task[0], truth.account[0])
+        views = (truth.host[0], truth.guest[0], truth.task[0], truth.account[0], truth.group[0])
         return Mark(-1, float(self._hosts.time_s[0]), *(view.copy() for view in views))
 
     def _sample(self) -> None:

@@ -75,15 +75,14 @@ def _protection(m: Machine, row: int, ignored: bool, usage: int, protected: int)
 def _choose_lru(m: Machine, e: int) -> int:
     """Choose whose lists to scan next, or NOBODY if all are protected.
 
-    In proportion to what is to be scanned of them: a batch each, by smooth weighted turns; once a
-    batch found nothing, one after the other, each for its part by priority, so that every priority
-    sees all (shrink_node_memcgs walks all cgroups).
+    In proportion to what is to be scanned of them, by smooth weighted turns; at the last priority
+    one after the other, so that a round sees all (shrink_node_memcgs walks all cgroups).
     """
     hs = m.host[0]
     cpu = m.cpu[e]
     ignored = ignores_low(m, e)
     usage, protected = siblings(m)
-    in_turn = cpu.fails > 0
+    in_turn = cpu.fails == DEF_PRIORITY
     best = following = NOBODY
     total = 0
     cpu.lists = cpu.skipped = 0
@@ -227,12 +226,7 @@ def check(m: Machine, e: int, group: int) -> float:
     cost = moved * hs.c_scan
     row = host_row(m, lru, 0)
     most = scan_target(m.lists[row].count, low, m.group[lru].usage, hs.batch)
-    most >>= max(0, DEF_PRIORITY - cpu.fails)
-    if cpu.lists <= 1:
-        most = max(hs.batch, most)
-    elif cpu.fails == 0:  # how often it has its turn is in proportion already
-        most = hs.batch
-    for _ in range(max(1, most)):
+    for _ in range(max(hs.batch, most >> max(0, DEF_PRIORITY - cpu.fails))):
         p = m.lists[row].tail
         if p == NOBODY or cpu.iso_n >= hs.batch:
             break
@@ -360,7 +354,7 @@ def judge(m: Machine, e: int) -> int:
         cpu.rounds = 0
         cpu.seen = 0
         return 0
-    if cpu.fails > 0:  # a priority sees all lists
+    if cpu.fails == DEF_PRIORITY:  # the last one sees all lists
         cpu.seen += 1
         if cpu.seen < cpu.lists:
             return cpu.rounds

@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from memsim import cgroups
 from memsim.fleet import Fleet
-from memsim.spec import Act, Async, Cgroup, Entry, GuestSpec, HostSpec, Pattern, Region, RegionKind
+from memsim.spec import (
+    Act,
+    Async,
+    Cgroup,
+    Entry,
+    GuestSpec,
+    HostSpec,
+    Pattern,
+    Region,
+    RegionKind,
+    Start,
+)
 from tests.memsim.hosts import (
     SLOW,
     SSD,
@@ -148,13 +159,14 @@ def test_where_all_is_protected_protection_gives_way_and_is_counted() -> None:
 
 
 def test_a_guest_above_its_low_is_scanned_for_the_rest() -> None:
-    # Both use 10,000 pages, half of one's is protected; a squeeze of 2 % is taken 1 to 2.
-    half = idle(10_000, 1, low_pages=5000)
-    whole = idle(10_000, 2)
-    fleet = run(crowd(half, whole, grower(600, 3), ram=20_800), 2.0, 10.0)
+    # Both have 10,000 pages that nobody touched yet, half of one's is protected.
+    resting: dict[str, Any] = {"start": Start.RESIDENT, "pages": 10_000}
+    half = guest(task(sleep(1000.0)), guest_id=1, low_pages=5000, **resting)
+    whole = guest(task(sleep(1000.0)), guest_id=2, **resting)
+    fleet = run(crowd(half, whole, grower(1500, 3), ram=21_000), 2.0, 10.0)
     a, b = (fleet.group[0, 1 + g["cgroup"]] for g in fleet.guest[0, :2])
     assert b["scanned"] > 300
-    assert a["scanned"] / b["scanned"] == pytest.approx(0.5, abs=0.1)
+    assert a["scanned"] / b["scanned"] == pytest.approx(0.5, abs=0.05)
 
 
 def test_high_reclaims_in_the_vcpu_and_stays_near() -> None:

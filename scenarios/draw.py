@@ -80,6 +80,7 @@ def _host(
         slice_low_pages=-1 if host.protection is None else host.protection // host.page,
         global_lru=old,
         lru_2011=old,
+        huge_pages=host.huge_pages,
         ept_dirty_bits=not old,
         readahead_adapts=not old,
         readahead_virtual=not (old or rotating),

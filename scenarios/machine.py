@@ -138,6 +138,9 @@ class Host(Config):
         description="jump over touches that change nothing: other draws, the same distribution",
     )
     kernel: Kernel = Kernel.MODERN
+    huge_pages: bool = Field(
+        default=False, description="back guests by pages of 2 MiB; not with pages beyond 64KiB"
+    )
     reserved: Bytes = Field(default=64 * MIB, description="the host's own kernel and daemons")
     devices: dict[str, DeviceConfig] = Field(
         default={"disk": DeviceConfig(preset=DevicePreset.SSD)}, min_length=1
@@ -158,6 +161,8 @@ class Host(Config):
     def _consistent(self) -> Self:
         if not 4096 <= self.page <= 4 * MIB or self.page & (self.page - 1):
             raise ValueError(f"page: {self.page}: expected a power of two from 4KiB to 4MiB")
+        if self.huge_pages and self.page > 65536:
+            raise ValueError(f"page: {self.page}: expected at most 64KiB with huge pages")
         if not 4096 <= self.readahead <= MIB or self.readahead & (self.readahead - 1):
             raise ValueError(
                 f"readahead: {self.readahead}: expected a power of two from 4KiB to 1MiB"

@@ -192,6 +192,7 @@ def random_mechanisms(drawn: Randomise, key: Key, guest_id: int) -> Mechanisms:
         hinting=pick(drawn.hinting, rng("hinting"), usual.hinting),
         resize=pick(drawn.resize, rng("resize"), usual.resize),
         deflate_on_oom=bool(rng("deflate_on_oom").random() < drawn.deflate_on_oom),
+        huge_pages=bool(rng("huge_pages").random() < drawn.huge_pages),
     )
 
 
@@ -296,6 +297,9 @@ def guest_spec(
         async_mode=async_mode(place.kernel, mechanisms.async_faults),
         resize=resize_mode(place.kernel, mechanisms.resize),
         deflate_on_oom=mechanisms.deflate_on_oom,
+        huge_pages=mechanisms.huge_pages,
+        tlb_share=mechanisms.tlb_share,
+        movable_balloon=mechanisms.movable_balloon,
         stuck=guest.cooperation.stuck,
         resize_delay_s=guest.cooperation.delay,
         lru_exact=guest.lru == "exact",

@@ -89,6 +89,9 @@ class Randomise(Config):
     deflate_on_oom: float = Field(
         default=1.0, ge=0, le=1, description="share of guests that have it"
     )
+    huge_pages: float = Field(
+        default=0.0, ge=0, le=1, description="share of guests with huge pages"
+    )
     own_swap: AmountMix = Field(
         default={},
         description="a guest's own swap, size or share of its size; left out: the profile's",

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from configs.loading import Bytes, Config, Seconds
+from memsim.params import TLB_SHARE
 from scenarios import check
 from scenarios.machine import AsyncFaults, Hints, Host, Kernel, Reporting, Resizing
 from scenarios.quantities import GIB, Amount, AmountField
@@ -25,6 +26,11 @@ class Mechanisms(Config):
     reporting: Reporting = Reporting()
     resize: Resizing = Resizing.BALLOON
     deflate_on_oom: bool = True
+    huge_pages: bool = Field(default=False, description="2 MiB for anonymous memory of the guest")
+    tlb_share: float = Field(
+        default=TLB_SHARE, ge=0, le=1, description="a touch outside of them takes so much longer"
+    )
+    movable_balloon: bool = Field(default=True, description="compaction can move its pages")
 
 
 class Arm(Config):
@@ -35,6 +41,9 @@ class Arm(Config):
     reporting: Reporting | None = None
     resize: Resizing | None = None
     deflate_on_oom: bool | None = None
+    huge_pages: bool | None = None
+    tlb_share: float | None = Field(default=None, ge=0, le=1)
+    movable_balloon: bool | None = None
     kernel: Kernel | None = None
 
 

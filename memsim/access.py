@@ -18,6 +18,7 @@ from memsim.account import (
 )
 from memsim.backing import BURN, DONE, STOPPED, back_page, host_frame, wait_for_frame
 from memsim.blocks import block_of
+from memsim.compaction import NO_ROOM, compact, is_deferred, judge_compaction
 from memsim.content import ZERO, content_of, put, put_image
 from memsim.cpu import start_stall, stop_vcpu
 from memsim.disk import ROTATING, new_request
@@ -73,6 +74,7 @@ from memsim.waits import begin_io_wait
 from memsim.workingset import come_back
 from memsim.writeback import flush_excess, too_dirty
 
+_DONE_WITHOUT = 2  # task.compacting
 _ANON, _FILE, _KERNEL = range(3)  # memsim.spec.RegionKind
 
 
@@ -161,24 +163,36 @@ def _huge_part(m: Machine, k: int, v: int) -> int:
 
 
 @kernel
-def _touch_huge(m: Machine, k: int, v: int, t: float) -> bool:
-    # Map a huge page for the first touch of v, if there is a block for it.
-    g = m.task[k].guest
+def _touch_huge(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float, int]:
+    # Map a huge page for the first touch of v, if there is or can be made a free block for it;
+    # else NO_ROOM.
+    tk = m.task[k]
+    g = tk.guest
     gs = m.guest[g]
     first = _huge_part(m, k, v)
-    if first == NOBODY:
-        return False
+    if first == NOBODY or tk.compacting == _DONE_WITHOUT:
+        return NO_ROOM, 0.0, NOMINAL
     b = free_block(m, g)
+    if b == NOBODY and (tk.compacting or (gs.direct_compaction and not is_deferred(m, g))):
+        gs.compact_stall += tk.compacting == 0
+        tk.compacting = 1
+        what, cost, cls = compact(m, e, k, t)
+        if what != NO_ROOM:
+            return BURN if what == DONE else what, cost, cls
+        judge_compaction(m, g, False)
     if b == NOBODY:
         gs.thp_fault_fallback += 1
-        return False
+        tk.compacting = _DONE_WITHOUT
+        return NO_ROOM, 0.0, NOMINAL
+    if tk.compacting:
+        judge_compaction(m, g, True)
     take_block(m, b)
     map_huge(m, g, b, first)
     gs.thp_fault_alloc += 1
     gs.guest_minor += 1
     if gs.free_pages < gs.wm_target_low:
         wake_kswapd(m, g, t)
-    return True
+    return DONE, 0.0, NOMINAL
 
 
 @kernel
@@ -211,8 +225,10 @@ def _fill_huge(m: Machine, e: int, k: int, b: int, t: float) -> tuple[int, float
 def _first_touch(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float, int]:
     # A page of anonymous or kernel memory that has none yet.
     g = m.task[k].guest
-    if m.guest[g].huge_pages and _touch_huge(m, k, v, t):
-        return DONE, 0.0, NOMINAL
+    if m.guest[g].huge_pages:
+        what, cost, cls = _touch_huge(m, e, k, v, t)
+        if what != NO_ROOM:
+            return what, cost, cls
     p = alloc_page(m, g, t)
     if p == NOBODY:
         return guest_reclaim(m, e, k, t)
@@ -438,4 +454,5 @@ def access(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
         return what, cost + more, why
     _finish(m, k, p, t)
     tk.pending = 0
+    tk.compacting = 0
     return DONE, cost + more, why if more > 0.0 else cls

@@ -8,7 +8,7 @@ the allocator meanwhile, and given back if anybody is left without.
 import numpy as np
 
 from memsim.account import COMPACTION
-from memsim.backing import BURN, DONE, back_page
+from memsim.backing import BURN, DONE, KILL_GUEST, NEVER, STOPPED, back_page, touched
 from memsim.blocks import block_of
 from memsim.content import content_of, put
 from memsim.free_memory import give_page, isolate, let_go, take_page
@@ -17,7 +17,12 @@ from memsim.hugepages import is_guest_huge, split_guest
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_remove, guest_row
 from memsim.machine import Machine
-from memsim.params import COMPACT_BATCH
+from memsim.params import (
+    COMPACT_BATCH,
+    COMPACT_EVERY_S,
+    COMPACT_MAX_DEFER_SHIFT,
+    COMPACT_PROACTIVENESS,
+)
 from memsim.quiet import stirred
 from memsim.state import (
     ANON,
@@ -146,8 +151,8 @@ def migrate_page(m: Machine, e: int, k: int, p: int, q: int, t: float) -> tuple[
     if pg.gflags & G_HINT:  # its owner hinted it free: the bit goes before the page is read
         pg.gflags = np.uint16((pg.gflags & (G_BITS - G_HINT)) | G_VOID)
         stirred(m, g)
-    for touched in (p, q):
-        what, cost, cls = back_page(m, e, k, touched, touched == q, True, False, t)
+    for page in (p, q):
+        what, cost, cls = back_page(m, e, k, page, page == q, True, False, t)
         if what != DONE or cost > 0.0:
             return BURN if what == DONE else what, cost, cls
     put(m, q, content_of(m, p))
@@ -214,3 +219,106 @@ def empty_block(
     if moved > 0:
         return BURN, cost, COMPACTION
     return BUSY, cost, COMPACTION
+
+
+@kernel
+def is_deferred(m: Machine, g: int) -> bool:
+    """Tell whether compaction for an allocation is not worth a try, and count that it was asked.
+
+    It takes twice a huge page of free memory beyond the low watermark, and after the n-th failure
+    in a row only every 2**n-th allocation tries (compaction_suitable, compaction_deferred).
+    """
+    gs = m.guest[g]
+    if gs.free_pages - 2 * m.host[0].block_pages <= gs.wm_low:
+        return True
+    gs.compact_considered += 1
+    return gs.compact_considered < 1 << gs.compact_shift
+
+
+@kernel
+def judge_compaction(m: Machine, g: int, good: bool) -> None:
+    """Note whether compaction gave an allocation its block."""
+    gs = m.guest[g]
+    gs.compact_considered = 0
+    gs.compact_shift = 0 if good else min(gs.compact_shift + 1, COMPACT_MAX_DEFER_SHIFT)
+    if good:
+        gs.compact_success += 1
+    else:
+        gs.compact_fail += 1
+
+
+@kernel
+def _sparsest(m: Machine, g: int) -> int:
+    # The block with most free pages that could become free as a whole, or NOBODY.
+    hs = m.host[0]
+    gs = m.guest[g]
+    best, most = NOBODY, 0
+    if gs.free_pages - gs.free_blocks * hs.block_pages < hs.block_pages:
+        return NOBODY  # what is to be moved has no place
+    for b in range(gs.block0, gs.block0 + gs.blocks):
+        bl = m.block[b]
+        if most < bl.free < bl.pages and bl.pages == hs.block_pages and not bl.stuck:
+            best, most = b, bl.free
+    return int(best)
+
+
+@kernel
+def compact(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
+    """Go on making one block of the guest of task k free, the one with least to move first.
+
+    Returns:
+        As `empty_block`, but never BUSY or UNMOVABLE; NO_ROOM if no block is left to try.
+    """
+    g = m.task[k].guest
+    gs = m.guest[g]
+    b = gs.source_block if gs.source_block != NOBODY else _sparsest(m, g)
+    if b == NOBODY:
+        for i in range(gs.block0, gs.block0 + gs.blocks):
+            m.block[i].stuck = 0
+        return NO_ROOM, 0.0, COMPACTION
+    what, cost, cls = empty_block(m, e, k, b, False, t)
+    if what == UNMOVABLE or what == BUSY or what == NO_ROOM:
+        let_go(m, g)
+        m.block[b].stuck = 1
+        return BURN, cost, cls
+    return what, cost, cls
+
+
+@kernel
+def _score(m: Machine, g: int) -> float:
+    # Share of free memory that is not in free blocks [%] (fragmentation_score_zone).
+    gs = m.guest[g]
+    if gs.free_pages == 0:
+        return 0.0
+    return 100.0 * (1.0 - gs.free_blocks * m.host[0].block_pages / gs.free_pages)
+
+
+@kernel
+def kcompactd(m: Machine, e: int, k: int, t: float) -> tuple[float, float, int]:
+    """Compact ahead of need: every 0.5 s, if free memory is in pieces, until it is less so.
+
+    After a round that brought nothing it waits for 64 times as long (kcompactd of mm/compaction.c).
+
+    Returns:
+        As `kernel_tasks.kernel_step`.
+    """
+    tk = m.task[k]
+    gs = m.guest[tk.guest]
+    if not gs.huge_pages or gs.lru_2011:
+        return 0.0, NEVER, COMPACTION
+    again = t + COMPACT_EVERY_S
+    score = _score(m, tk.guest)
+    if not tk.compacting:
+        if t < gs.compact_at or score <= 100.0 - COMPACT_PROACTIVENESS + 10.0:
+            return 0.0, again, COMPACTION
+        tk.compacting = 1
+        gs.compact_score = score
+    what, cost, cls = compact(m, e, k, t)
+    if what == STOPPED or what == KILL_GUEST:
+        return touched(what, cost, cls)
+    if what == NO_ROOM or _score(m, tk.guest) < 100.0 - COMPACT_PROACTIVENESS:
+        tk.compacting = 0
+        if _score(m, tk.guest) >= gs.compact_score:
+            gs.compact_at = t + COMPACT_EVERY_S * (1 << COMPACT_MAX_DEFER_SHIFT)
+        return cost, again, COMPACTION
+    return max(cost, 1e-7), 0.0, cls

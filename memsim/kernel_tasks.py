@@ -3,6 +3,8 @@
 from memsim.account import BALLOON, KSWAPD
 from memsim.backing import NEVER, host_frame, touched
 from memsim.block_resize import BALLOON_HUGE
+from memsim.collapse import khugepaged
+from memsim.compaction import kcompactd
 from memsim.guest import available
 from memsim.jit import kernel
 from memsim.machine import Machine
@@ -11,7 +13,7 @@ from memsim.reclaim import IDLE as NO_BATCH
 from memsim.reporting import periodic
 from memsim.resize import is_soft, resize_step, taken
 from memsim.shrink import shrink
-from memsim.state import BALLOONER, REPORTER
+from memsim.state import BALLOONER, COLLAPSER, COMPACTOR, REPORTER
 from memsim.state import KSWAPD as KSWAPD_TASK
 
 
@@ -85,6 +87,10 @@ def kernel_step(m: Machine, e: int, k: int, t: float) -> tuple[float, float, int
     if tk.kind == REPORTER:
         cost, again = periodic(m, g, t)
         return cost, again, BALLOON
+    if tk.kind == COLLAPSER:
+        return khugepaged(m, e, k, t)
+    if tk.kind == COMPACTOR:
+        return kcompactd(m, e, k, t)
     gs = m.guest[g]
     if gs.stats_period_s <= 0.0:
         return 0.0, NEVER, BALLOON

@@ -16,11 +16,13 @@ from memsim.hugepages import back_huge, drop_huge
 from memsim.jit import kernel
 from memsim.lists import guest_row, host_push, lru_of
 from memsim.machine import Machine
+from memsim.params import COLLAPSE_EVERY_S
 from memsim.quiet import stirred
 from memsim.reclaim import abandon
 from memsim.restart import detach, go_again, lose_work, new_life
 from memsim.sharing import forget
 from memsim.state import (
+    COLLAPSER,
     CPU_IDLE,
     CPU_QUEUED,
     DONE,
@@ -89,13 +91,16 @@ def _empty_memory(m: Machine, g: int) -> None:
     gs.block_head = gs.block_tail = gs.gone_head = NOBODY
     gs.resize_block = NOBODY
     gs.thp_blocks = gs.both_thp_blocks = 0
+    gs.collapse_block = NOBODY
+    gs.collapse_hand = gs.vpage0
+    gs.collapse_left = gs.compact_considered = gs.compact_shift = 0
     gs.source_block = NOBODY
     gs.target_block = gs.blocks - 1
     gs.free_blocks = 0
     for b in range(gs.block0 + gs.blocks - 1, gs.block0 - 1, -1):
         bl = m.block[b]
         bl.free = bl.pages
-        bl.isolated = bl.guest_huge = bl.both_huge = 0
+        bl.stuck = bl.isolated = bl.guest_huge = bl.both_huge = 0
         block_push(m, g, b)
     gs.free_pages = gs.pages
     gs.anon_pages = gs.file_pages = gs.dirty_pages = gs.writeback_pages = 0
@@ -217,9 +222,13 @@ def booted(m: Machine, g: int, t: float) -> None:
         enter_phase(m, k, tk.phase0)
         go_again(m, k, t)
     gs.report_at = t + gs.report_every_s
+    gs.collapse_at = t + COLLAPSE_EVERY_S
+    gs.compact_at = t
     for k in range(gs.task0 + gs.tasks, gs.task0 + gs.tasks + KERNEL_TASKS):
         m.task[k].clock = t
-        make_runnable(m, k, t)
+        m.task[k].compacting = 0
+        if gs.huge_pages or m.task[k].kind < COLLAPSER:
+            make_runnable(m, k, t)
     gs.rebooting = 0
     if gs.stop_s < np.inf:
         schedule(m, power_entity(m, g), max(gs.stop_s, t), g)

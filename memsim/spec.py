@@ -190,6 +190,7 @@ class GuestSpec:
     resize: Resize = Resize.BALLOON
     deflate_on_oom: bool = True
     huge_pages: bool = False  # of 2 MiB for anonymous memory, on first touch and by khugepaged
+    direct_compaction: bool = True  # first touches compact if no block is free: defrag=always
     tlb_share: float = TLB_SHARE  # a touch not in a huge page of both takes that much longer
     movable_balloon: bool = True  # compaction can move what is in it, since Linux 3.8
     stuck: bool = False  # never answers to targets

@@ -106,6 +106,7 @@ block_dtype = np.dtype(  # 2 MiB of guest-physical memory
         ("filled", "i4"),
         ("host_huge", "u1"),  # the host backs it with one page
         ("both_huge", "u1"),
+        ("stuck", "u1"),  # compaction found something in it that does not move
     ]
 )
 
@@ -332,6 +333,7 @@ guest_dtype = np.dtype(
         ("deflate_on_oom", "u1"),
         ("movable_balloon", "u1"),
         ("huge_pages", "u1"),
+        ("direct_compaction", "u1"),
         ("tlb_share", "f8"),  # a touch outside of huge pages takes that much longer
         ("stuck", "u1"),
         ("lru_exact", "u1"),
@@ -368,6 +370,15 @@ guest_dtype = np.dtype(
         ("thp_blocks", "i8"),
         ("host_thp_blocks", "i8"),
         ("both_thp_blocks", "i8"),
+        # khugepaged: virtual page it stands at, the block it copies to, what is left of its pass
+        ("collapse_hand", "i8"),
+        ("collapse_block", "i4"),
+        ("collapse_left", "i8"),
+        ("collapse_at", "f8"),
+        ("compact_considered", "i4"),
+        ("compact_shift", "i4"),
+        ("compact_at", "f8"),
+        ("compact_score", "f8"),
         ("source_block", "i4"),  # isolated: what is free in it is not given out
         ("target_block", "i4"),  # pages are moved to it, counted from block0
         ("free_blocks", "i8"),
@@ -438,6 +449,10 @@ guest_dtype = np.dtype(
         ("thp_fault_alloc", "i8"),
         ("thp_fault_fallback", "i8"),
         ("thp_split", "i8"),
+        ("thp_collapse_alloc", "i8"),
+        ("compact_stall", "i8"),
+        ("compact_success", "i8"),
+        ("compact_fail", "i8"),
         ("host_thp_fault", "i8"),
         ("host_thp_split", "i8"),
         ("compact_migrated", "i8"),
@@ -481,6 +496,7 @@ task_dtype = np.dtype(
         ("wake_s", "f8"),
         # the script
         ("pending", "u1"),  # an access is under way
+        ("compacting", "u1"),  # 1: it makes a free block; 2: it did without for this access
         ("cur", "i4"),  # ... to this virtual page
         ("quiet_left", "i8"),  # quiet touches before the next loud one, or unknown
         ("quiet_size", "i8"),  # pages in use when that was drawn
@@ -524,8 +540,9 @@ task_dtype = np.dtype(
 # does; a worker of the host does in its place
 NO_STALL, OF_VCPU, OF_TASK, OF_WORKER = range(4)
 
-KSWAPD, BALLOONER, STATS, REPORTER = range(1, 5)  # task.kind, order behind the script's
-KERNEL_TASKS = 4  # of each guest
+# task.kind, and order behind the script's
+KSWAPD, BALLOONER, STATS, REPORTER, COLLAPSER, COMPACTOR = range(1, 7)
+KERNEL_TASKS = 6  # of each guest
 
 # cpu.state; entities that need a core: vCPUs first, then the host's own threads
 CPU_IDLE, CPU_QUEUED, CPU_RUNNING, CPU_BLOCKED, CPU_HALTED = range(5)

@@ -406,6 +406,7 @@ def enter_phase(m: Machine, k: int, phase: int) -> None:
     tk.sub = 0
     tk.next_s = -1.0
     tk.pending = 0
+    tk.compacting = 0
     tk.quiet_left = quiet.UNKNOWN
     tk.base_s = tk.lap_s
     if phase < tk.phase0 + tk.phases:

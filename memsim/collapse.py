@@ -1,0 +1,225 @@
+"""khugepaged of the guest: makes huge pages out of small ones, a few at a time (mm/khugepaged.c).
+
+Every 10 s it looks at 16 MiB of virtual memory.  Where a part is not huge yet, is in use, and none
+of it is in the guest's swap, its pages are copied to a free block, which compaction may have to
+make; what was never touched is cleared.  To copy is to touch: all of it has to be backed by the
+host.
+"""
+
+import numpy as np
+
+from memsim.account import COMPACTION
+from memsim.backing import BURN, DONE, KILL_GUEST, NEVER, STOPPED, back_page, touched
+from memsim.balance import note_scan
+from memsim.compaction import NO_ROOM, compact, is_deferred, judge_compaction
+from memsim.content import ZERO, content_of, put
+from memsim.free_memory import free_block, give_page, take_block
+from memsim.hinting import on_alloc
+from memsim.hugepages import set_guest_huge
+from memsim.jit import kernel
+from memsim.lists import guest_push
+from memsim.machine import Machine
+from memsim.params import COLLAPSE_EVERY_S, COLLAPSE_PAGES, COLLAPSE_RETRY_S, COMPACT_BATCH
+from memsim.state import (
+    ANON,
+    G_BACK,
+    G_BITS,
+    G_FILL,
+    G_HINT,
+    G_IO,
+    G_KEPT,
+    G_REF,
+    G_VOID,
+    H_DIRTY,
+    H_REF,
+    INACTIVE_ANON,
+    KERNEL,
+    NOBODY,
+)
+from memsim.state import NEVER as NOT_MAPPED
+
+_ANON = 0  # memsim.spec.RegionKind
+
+
+@kernel
+def _next_part(m: Machine, g: int) -> int:
+    # The part of a region that the hand stands at, or the first one behind it; NOBODY at the end.
+    gs = m.guest[g]
+    pages = m.host[0].block_pages
+    v = gs.collapse_hand
+    for i in range(gs.region0, gs.region0 + gs.regions):
+        rg = m.region[i]
+        v = max(v, rg.vpage0)
+        if rg.kind == _ANON and v + pages <= rg.vpage0 + rg.pages:
+            return int(v)
+        v = max(v, rg.vpage0 + rg.pages)
+    return NOBODY
+
+
+@kernel
+def _can_collapse(m: Machine, v: int, used: bool) -> bool:
+    # Some of it is mapped, by small pages that nothing holds, and was used.
+    mapped = 0
+    for i in range(v, v + m.host[0].block_pages):
+        p = m.vpage[i].page
+        if p == NOT_MAPPED:
+            continue
+        if p < 0:
+            return False
+        pg = m.page[p]
+        if pg.glist == 0 or pg.gflags & (G_IO | G_BACK | G_FILL | G_HINT | G_VOID):
+            return False
+        used |= (pg.gflags & G_REF) != 0
+        mapped += 1
+    return used and mapped > 0 and not _is_huge(m, v)
+
+
+@kernel
+def _is_huge(m: Machine, v: int) -> bool:
+    # Its first page is the only one of a huge page that is on a list.
+    p = m.vpage[v + 1].page
+    return p >= 0 and m.page[p].glist == 0
+
+
+@kernel
+def _begin(m: Machine, g: int, b: int, v: int) -> None:
+    # The block is the kernel's own until all is copied.
+    gs = m.guest[g]
+    bl = m.block[b]
+    take_block(m, b)
+    for p in range(bl.first, bl.first + bl.pages):
+        m.page[p].gstate = KERNEL
+        m.page[p].gflags |= np.uint16(G_FILL)
+    gs.kernel_pages += bl.pages
+    bl.filled = 0
+    gs.collapse_block = b
+    gs.collapse_hand = v
+
+
+@kernel
+def _copy(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
+    # Go on copying, page by page.
+    hs = m.host[0]
+    gs = m.guest[m.task[k].guest]
+    bl = m.block[gs.collapse_block]
+    cost = 0.0
+    copied = 0
+    while bl.filled < bl.pages and copied < COMPACT_BATCH / hs.sub:
+        q = np.int64(bl.first + bl.filled)
+        p = np.int64(m.vpage[gs.collapse_hand + bl.filled].page)
+        for page in (p, q):
+            if page < 0:
+                continue
+            what, more, cls = back_page(m, e, k, page, page == q, True, False, t)
+            if what != DONE or more > 0.0:
+                return BURN if what == DONE else what, cost + more, cls
+        on_alloc(m, q)
+        put(m, q, content_of(m, p) if p >= 0 else ZERO)
+        m.page[q].gflags &= np.uint16(G_BITS - G_FILL)
+        m.page[q].hflags |= np.uint8(H_REF | H_DIRTY)
+        cost += hs.c_migrate if p >= 0 else hs.c_gfault_huge
+        bl.filled += 1
+        copied += 1
+    return DONE if bl.filled == bl.pages else BURN, cost, COMPACTION
+
+
+@kernel
+def _end(m: Machine, g: int) -> None:
+    # All is copied: the block takes the place of the small pages, unless they changed meanwhile.
+    gs = m.guest[g]
+    b = gs.collapse_block
+    bl = m.block[b]
+    gs.collapse_block = NOBODY
+    if not _can_collapse(m, gs.collapse_hand, True):
+        for p in range(bl.first, bl.first + bl.pages):
+            give_page(m, p)
+        return
+    for i in range(bl.pages):
+        v = gs.collapse_hand + i
+        old, pg = m.vpage[v].page, m.page[bl.first + i]
+        m.vpage[v].page = bl.first + i
+        pg.gstate = ANON
+        pg.vpn = v
+        pg.gflags = np.uint16((pg.gflags & G_KEPT) | G_REF)
+        if old >= 0:
+            give_page(m, old)
+    gs.kernel_pages -= bl.pages
+    gs.anon_pages += bl.pages
+    gs.thp_collapse_alloc += 1
+    set_guest_huge(m, b)
+    guest_push(m, g, INACTIVE_ANON, bl.first)
+    note_scan(m, g, bl.first, bl.pages, 0)
+
+
+@kernel
+def _find_block(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
+    # DONE if there is a free block; NO_ROOM if compaction makes none; else as `compact`.
+    tk = m.task[k]
+    if free_block(m, tk.guest) != NOBODY:
+        if tk.compacting:
+            judge_compaction(m, tk.guest, True)
+        tk.compacting = 0
+        return DONE, 0.0, COMPACTION
+    if not tk.compacting and is_deferred(m, tk.guest):
+        return NO_ROOM, 0.0, COMPACTION
+    tk.compacting = 1
+    what, cost, cls = compact(m, e, k, t)
+    if what == NO_ROOM:
+        tk.compacting = 0
+        judge_compaction(m, tk.guest, False)
+    return BURN if what == DONE else what, cost, cls
+
+
+@kernel
+def _rest_until(m: Machine, g: int, when: float) -> None:
+    m.guest[g].collapse_left = 0
+    m.guest[g].collapse_at = when
+
+
+@kernel
+def khugepaged(m: Machine, e: int, k: int, t: float) -> tuple[float, float, int]:
+    """Go on with a pass of the guest's khugepaged.
+
+    Returns:
+        As `kernel_tasks.kernel_step`.
+    """
+    hs = m.host[0]
+    g = m.task[k].guest
+    gs = m.guest[g]
+    if not gs.huge_pages:
+        return 0.0, NEVER, COMPACTION
+    if gs.collapse_block != NOBODY:
+        what, cost, cls = _copy(m, e, k, t)
+        if what == STOPPED or what == KILL_GUEST:
+            return touched(what, cost, cls)
+        if what == DONE:
+            _end(m, g)
+            gs.collapse_hand += hs.block_pages
+        return max(cost, 1e-7), 0.0, cls
+    if gs.collapse_left <= 0:
+        if t < gs.collapse_at:
+            return 0.0, gs.collapse_at, COMPACTION
+        gs.collapse_left = int(COLLAPSE_PAGES / hs.sub)
+        gs.collapse_at = t + COLLAPSE_EVERY_S
+    v = _next_part(m, g)
+    if v == NOBODY:
+        gs.collapse_hand = gs.vpage0
+        gs.collapse_left = 0
+        return 0.0, gs.collapse_at, COMPACTION
+    gs.collapse_hand = v
+    scan = hs.block_pages * hs.c_cscan
+    if _can_collapse(m, v, False):
+        what, cost, cls = _find_block(m, e, k, t)
+        if what == NO_ROOM:
+            _rest_until(m, g, t + COLLAPSE_RETRY_S)
+            return scan, gs.collapse_at, COMPACTION
+        if what == STOPPED or what == KILL_GUEST:
+            return touched(what, cost, cls)
+        if what != DONE:
+            return max(cost, 1e-7), 0.0, cls
+        gs.collapse_left -= hs.block_pages
+        _begin(m, g, free_block(m, g), v)
+        return scan, 0.0, COMPACTION
+    gs.collapse_left -= hs.block_pages
+    gs.collapse_hand = v + hs.block_pages
+    return scan, 0.0 if gs.collapse_left > 0 else gs.collapse_at, COMPACTION

@@ -105,8 +105,8 @@ def _copy(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
     cost = 0.0
     copied = 0
     while bl.filled < bl.pages and copied < COMPACT_BATCH / hs.sub:
-        q = np.int64(bl.first + bl.filled)
-        p = np.int64(m.vpage[gs.collapse_hand + bl.filled].page)
+        q = int(np.int64(bl.first + bl.filled))
+        p = int(np.int64(m.vpage[gs.collapse_hand + bl.filled].page))
         for page in (p, q):
             if page < 0:
                 continue

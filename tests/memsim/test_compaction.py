@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from memsim import params
-from memsim.spec import HostSpec, Op, Pattern, Phase, Start
+from memsim.spec import HostSpec, Op, Pattern, Phase, RegionKind, Start
 from tests.memsim.hosts import (
     allocate,
     anon,
@@ -67,7 +67,7 @@ def test_unmovable_pages_keep_their_blocks() -> None:
     spec = in_pieces(allocate(2), hot=6)
     # The second file's pages are the kernel's own.
     one = spec.guests[0]
-    slab = replace(one.regions[1], kind=2)
+    slab = replace(one.regions[1], kind=RegionKind.KERNEL)
     grow = Phase(Op.ALLOCATE, region=1)
     tasks = (one.tasks[0], one.tasks[1], task(compute(1e-4), grow))
     fleet = run(

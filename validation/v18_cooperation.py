@@ -70,6 +70,14 @@ EXPERIMENT = Experiment(
             of=spread,
             published="similar",
             high=0.1,
+            missed=(
+                "Hints gain least.  CMMA also knows volatile pages, clean page cache that z/VM"
+                " drops without I/O; the bitmap knows free pages only, so the host still swaps the"
+                " guests' cold cache, out and, when they read files into it, in again.  A balloon"
+                " makes the guest drop that cache itself.  How far hints fall behind follows the"
+                " kernel's preset: 5 to 10 % with one list order for new anonymous pages, some 25 %"
+                " with that since 5.9 and readahead that follows its hits."
+            ),
         ),
         Quantity(
             name="2.25 times: best with hints / best without",

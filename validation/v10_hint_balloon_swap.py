@@ -35,7 +35,7 @@ def _runs() -> dict[str, Run]:
     )
     for mode in MODES:
         for cores in CORES:
-            more = () if mode == "balloon" else limit
+            more: tuple[str, ...] = () if mode == "balloon" else limit
             if mode == "hint":
                 more += ("guests.0.mechanisms.hinting=bitmap",)
             many = cores if mode == "balloon" else cores + 1

@@ -83,8 +83,8 @@ def lists(m: Machine, **counts: int) -> None:
 
 
 def small(**fields: Any) -> Machine:  # noqa: ANN401  any of GuestSpec
-    fields = {"swap_pages": 100, "regions": [anon(8), file(8)]} | fields
-    return build(host(guest(task(Phase(Op.EXIT)), **fields)))
+    settings: dict[str, Any] = {"swap_pages": 100, "regions": [anon(8), file(8)]} | fields
+    return build(host(guest(task(Phase(Op.EXIT)), **settings)))
 
 
 @pytest.mark.usefixtures("uncompiled")

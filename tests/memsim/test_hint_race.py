@@ -8,6 +8,7 @@ after it.
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,12 @@ PAGES = 8  # of each region
 CLEAN, DIRTY, HINTED, FREED = range(4)
 FIRST_S, SQUEEZE_S, LAST_S = 0.5, 1.0, 1.1
 
-IN_ORDER = {"count": PAGES, "pattern": Pattern.SEQUENTIAL, "cost_s": 1e-7}  # all in one step
+# All in one step.
+IN_ORDER: dict[str, Any] = {
+    "count": PAGES,
+    "pattern": Pattern.SEQUENTIAL,
+    "cost_s": 1e-7,
+}
 LOAD, STORE, READ, WRITE = (
     touch(**IN_ORDER),
     touch(write=1.0, **IN_ORDER),

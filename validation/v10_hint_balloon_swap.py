@@ -78,8 +78,8 @@ def _quantities(cores: int) -> tuple[Quantity, ...]:
                 "Every 128 KiB that are read go into swapped-out pages: the emulator reads those in"
                 " by windows of 32 KiB, one after the other, and the head moves from swap to image"
                 " and back, two average seeks.  The published 2.4 to 4 ms per 128 KiB leave room"
-                " for less than one: neither the drive's cache, nor a seek shorter than average between"
-                " two parts of one disk, nor several reads of the guest under way are modelled."
+                " for less than one: neither the drive's cache, nor a seek shorter than average"
+                " between two parts of one disk, nor several reads under way at once are modelled."
             ),
         ),
     )

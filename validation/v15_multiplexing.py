@@ -14,7 +14,7 @@ def peak(outcomes: Outcomes, run: str) -> float:
 
 def build_min(outcomes: Outcomes, run: str) -> float:
     """[min] that a build takes, the mean of all guests."""
-    return outcomes[run].finished_s("make") / 60
+    return outcomes[run].job_s("make") / 60
 
 
 def slower(outcomes: Outcomes) -> float:

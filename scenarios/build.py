@@ -17,6 +17,8 @@ import numpy as np
 
 from configs.loading import ConfigError
 from memsim import spec
+from memsim.content import UNIQUE
+from scenarios.content import content_numbers
 from scenarios.curves import Drawn, Product, draw_curve, multiply
 from scenarios.quantities import Span
 from scenarios.randomise import Vary
@@ -139,7 +141,7 @@ def build_work(work: Work, owner: Owner) -> Built:
     for name, region in work.regions.items():
         pages, count = sizes[name], instances[name]
         places[name] = [(len(regions) + copy, pages) for copy in range(count)]
-        regions += [_region(region, pages, owner.page)] * count
+        regions += [_region(region, pages, owner)] * count
     rate_factor = _varied(owner.stream("vary rates"), owner.vary.rates)
     tasks: list[spec.Task] = []
     task_names: list[str] = []
@@ -205,8 +207,10 @@ def _recorded(stream: Stream, page: int) -> np.ndarray:
     return (numbers // (page // ACCESS_BYTES)).astype(np.int32)
 
 
-def _region(region: Region, pages: int, page: int) -> spec.Region:
-    return spec.Region(KINDS[region.kind], pages, max(1, region.locality // page))
+def _region(region: Region, pages: int, owner: Owner) -> spec.Region:
+    numbers = content_numbers(region.content, pages, owner.page, owner.guest_id)
+    block = max(1, region.locality // owner.page)
+    return spec.Region(KINDS[region.kind], pages, block, numbers)
 
 
 def _region_pages(work: Work, owner: Owner) -> dict[str, int]:
@@ -301,7 +305,13 @@ class _Script:
         count = min(pages, self.owner.pages(phase.bytes.of(pages * self.owner.page)))
         if isinstance(phase, Allocate):
             cost_s = phase.cost * self.owner.page / ACCESS_BYTES
-            return spec.Phase(spec.Op.ALLOCATE, region=region, count=count, cost_s=cost_s)
+            line = spec.Phase(spec.Op.ALLOCATE, region=region, count=count, cost_s=cost_s)
+            if phase.content is None:
+                return line
+            numbers = content_numbers(phase.content, pages, self.owner.page, self.owner.guest_id)
+            if numbers is None:
+                numbers = np.full(pages, UNIQUE, np.uint32)
+            return replace(line, content=numbers)
         op = spec.Op.FREE if isinstance(phase, Free) else spec.Op.HINT_FREE
         return spec.Phase(op, region=region, count=-1 if count == pages else count)
 

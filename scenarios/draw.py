@@ -88,6 +88,7 @@ def _host(
         tick_s=host.tick,
         emulation=host.emulation,
         fast=host.fast,
+        ksm=host.ksm.spec() if host.ksm else None,
         timeline=timeline,
     )
 

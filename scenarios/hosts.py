@@ -27,6 +27,7 @@ from scenarios.schema import Scenario
 from scenarios.sensors import Answers
 
 CGROUP_LIMITS = frozenset({"memory_low_bytes", "memory_high_bytes"})
+KSM_KNOBS = frozenset({"ksm_run", "ksm_pages_to_scan", "ksm_sleep_s"})
 DRAWS_KEPT = 1024  # hosts whose specs are kept for another reset
 
 
@@ -85,7 +86,12 @@ class SimulatedHosts:
             raise ValueError(f"guests: {guests} slots; expected at least {needed}")
         self.hosts, self.guests = hosts, guests or needed
         limits = all(_has_limits(one) for one in several)
-        self.supports = TARGETS_ONLY | (CGROUP_LIMITS if limits else frozenset())
+        merges = any(one.host.ksm is not None for one in several)
+        self.supports = (
+            TARGETS_ONLY
+            | (CGROUP_LIMITS if limits else frozenset())
+            | (KSM_KNOBS if merges else frozenset())
+        )
         self._with_agents = any(one.sensors.agents > 0 for one in several)
         self.fleet = Fleet(hosts, threads)
         self._drawn: list[DrawnHost | None] = [None] * hosts
@@ -173,9 +179,21 @@ class SimulatedHosts:
         )
         pages = np.where(asked, np.maximum(sent // self._facts.page_bytes, 1), UNKNOWN)
         self.fleet.set_targets(pages[:, : self.fleet.guest.shape[1]])
+        self._set_ksm(decision)
         if low is not None or high is not None:
             alone = np.full_like(pages, UNKNOWN)[:, : self.fleet.guest.shape[1]]
             self.fleet.set_cgroups(alone if low is None else low, alone if high is None else high)
+
+    def _set_ksm(self, decision: Decision) -> None:
+        """Hosts without KSM have nothing to set."""
+        knobs = (decision.ksm_run, decision.ksm_pages_to_scan, decision.ksm_sleep_s)
+        if all(knob is None for knob in knobs):
+            return
+        alone = np.full(self.hosts, UNKNOWN)
+        run, pages, sleep_s = (alone if knob is None else np.asarray(knob) for knob in knobs)
+        if (run > 2).any():
+            raise Refused(f"ksm_run: {run.max()}: expected 0, 1 or 2")
+        self.fleet.set_ksm(run, pages, np.nan_to_num(sleep_s, nan=-1.0))
 
     def _limits(self, name: str, wanted: Ints | None) -> Ints | None:
         """(H, G') [pages] settings of guests' cgroups; -1 leaves alone, an absent guest's too.

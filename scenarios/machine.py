@@ -1,12 +1,13 @@
 """The host of a scenario: memory, cores, kernel, devices, swap and cgroups."""
 
 from enum import StrEnum
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from configs.loading import Bytes, Config, Seconds
 from memsim.spec import Async, Device, DeviceKind, Resize
+from memsim.spec import Ksm as KsmSpec
 from memsim.spec import Reporting as ReportingSpec
 
 MIB = 2**20
@@ -119,6 +120,26 @@ class CgroupConfig(Config):
     )
 
 
+class Ksm(Config):
+    """Kernel samepage merging: what stands in /sys/kernel/mm/ksm."""
+
+    run: Literal[0, 1, 2] = Field(default=1, description="0 stopped, 1 runs, 2 unmerges")
+    pages_to_scan: int = Field(default=100, ge=0, description="of 4 KiB, before each sleep")
+    sleep: Seconds = Field(default=0.02, ge=1e-3, description="between batches")
+    max_page_sharing: int = Field(default=256, ge=2)
+    use_zero_pages: bool = False
+
+    def spec(self) -> KsmSpec:
+        """The settings as the simulator takes them."""
+        return KsmSpec(
+            run=self.run,
+            pages_to_scan=self.pages_to_scan,
+            sleep_s=self.sleep,
+            max_page_sharing=self.max_page_sharing,
+            use_zero_pages=self.use_zero_pages,
+        )
+
+
 class Host(Config):
     """The machine that all guests share."""
 
@@ -151,6 +172,7 @@ class Host(Config):
         default=32768, description="window of its swap readahead: 4KiB << page-cluster"
     )
     cgroups: dict[str, CgroupConfig] = Field(default={})
+    ksm: Ksm | None = Field(default=None, description="left out: a host without KSM")
     protection: Bytes | None = Field(
         default=None,
         description="memory.low of the slice that all guests are in; what cgroups and guests do"
@@ -167,6 +189,8 @@ class Host(Config):
             raise ValueError(
                 f"readahead: {self.readahead}: expected a power of two from 4KiB to 1MiB"
             )
+        if self.ksm is not None and self.page > 64 * 1024:
+            raise ValueError(f"page: {self.page}: expected at most 64KiB with ksm")
         named = {"guest_disk": self.guest_disk, "swap.device": self.swap and self.swap.device}
         for field, name in named.items():
             if name is not None and name not in self.devices:

@@ -49,7 +49,7 @@ def telemetry(
     """
     present = guest["state"] > 0
     blank = _nothing_known(*present.shape)
-    columns = _host(host, facts) | _guest(guest, facts, present, applied)
+    columns = _host(host, guest, facts) | _guest(guest, facts, present, applied)
     columns |= _cgroups(guest, group, facts, present)
     columns |= _statistics(host, guest, facts, answers)
     if with_agents:
@@ -63,7 +63,25 @@ def _nothing_known(hosts: int, guests: int) -> Telemetry:
     return contract_telemetry.unknown(hosts, guests)
 
 
-def _host(host: np.ndarray, facts: Facts) -> Columns:
+def _ksm(host: np.ndarray, guest: np.ndarray, facts: Facts) -> Columns:
+    # A host without KSM tells that it does not run, and no more.
+    there, page = host["ksm"] > 0, facts.page_bytes[:, 0]
+    whole = (guest["pages"] + guest["emulator_pages"]) * (guest["state"] > 0)
+
+    def known(values: Ints) -> Ints:
+        return np.where(there, values, UNKNOWN)
+
+    return {
+        "ksm_run": host["ksm_run"].astype(np.int64),
+        "ksm_pages_to_scan": known(host["ksm_pages_to_scan"]),
+        "ksm_sleep_s": np.where(there, host["ksm_sleep_s"], np.nan),
+        "ksm_shared_bytes": known(host["ksm_shared"] * page),
+        "ksm_shareable_bytes": known(whole.sum(axis=1) * page),
+        "ksm_merge_across_nodes": known(np.ones(len(host), np.int64)),  # it has one node
+    }
+
+
+def _host(host: np.ndarray, guest: np.ndarray, facts: Facts) -> Columns:
     page = facts.page_bytes[:, 0]
     free, cached = host["free_pages"], host["cached_pages"]
     # MemAvailable: free less reserves, and the page cache but for what the low watermark keeps
@@ -80,9 +98,9 @@ def _host(host: np.ndarray, facts: Facts) -> Columns:
         "swap_used_bytes": host["swap_used_pages"] * page,
         "swap_in_bytes": host["swap_in_pages"] * page,
         "swap_out_bytes": host["swap_out_pages"] * page,
-        "ksm_run": np.zeros(len(host), np.int64),
         "swap_class": facts.swap_class,
     }
+    columns |= _ksm(host, guest, facts)
     for name in PRESSURE:
         columns[name] = np.where(facts.psi, host[name.replace("avg", "")], np.nan)
     return columns
@@ -110,7 +128,7 @@ def _guest(
         "max_bytes": known(facts.max_bytes),
         "weight": known(facts.weight),
         "current_bytes": known(np.where(reached, target, current)),
-        "resident_bytes": known(resident * page),
+        "resident_bytes": known((resident + guest["merged_pages"]) * page),
         "swapped_bytes": known(guest["host_swapped_pages"] * page),
         "host_major_faults": known(guest["host_major"]),
         "applied_target_bytes": target,

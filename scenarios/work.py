@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from configs.loading import Bytes, Config, Seconds
+from scenarios.content import Content
 from scenarios.curves import Curve, Product
 from scenarios.quantities import Amount, AmountField, RateField, Span, SpanField
 
@@ -31,6 +32,9 @@ class Region(Config):
     )
     locality: Bytes = Field(
         default=4 * MIB, gt=0, description="popularity is laid out in such blocks"
+    )
+    content: Content = Field(
+        default={}, description="what pages hold first, for KSM: kinds and shares, the rest unique"
     )
 
 
@@ -126,6 +130,7 @@ class Allocate(Config):
     cost: Seconds = Field(
         default=0.0, ge=0, description="CPU time of the program per 4 KiB, beside the fault's"
     )
+    content: Content | None = Field(default=None, description="instead of the region's")
 
 
 class Free(Config):

@@ -248,3 +248,16 @@ def test_a_host_does_the_same_in_company() -> None:
     pair.advance(np.array([3.0, 3.0]))
     assert alone.guest[0].tobytes() == pair.guest[1].tobytes()
     assert alone.host[0].tobytes() == pair.host[1].tobytes()
+
+
+def test_a_match_splits_a_huge_page_of_the_host_and_a_scan_does_not() -> None:
+    block = 512
+    content = np.full(2 * block, UNIQUE, np.uint32)
+    alone = _host(_guest(content), huge_pages=True)
+    fleet = _passes(alone, 3)
+    assert fleet.guest["host_thp_blocks"][0, 0] == 2
+    assert fleet.guest["host_thp_split"][0, 0] == 0
+    content[[5, 7, block + 3]] = 9
+    fleet = _passes(_host(_guest(content), huge_pages=True), 3)
+    assert _counts(fleet, "shared", "sharing") == [1, 2]
+    assert fleet.guest["host_thp_split"][0, 0] == 2

@@ -1,0 +1,49 @@
+"""What pages hold: kinds, mixes, and who has the same."""
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from memsim.content import UNIQUE, ZERO
+from scenarios.content import Content, content_numbers
+
+MIX: TypeAdapter[dict[str, float]] = TypeAdapter(Content)
+
+
+def numbers(content: object, guest_id: int = 1, page: int = 4096, pages: int = 1000) -> np.ndarray:
+    found = content_numbers(MIX.validate_python(content), pages, page, guest_id)
+    assert found is not None
+    return found
+
+
+def test_shares_are_met_and_the_same_everywhere() -> None:
+    mix = {"zero": 0.1, "shared:debian": 0.3, "repeated:16": 0.2}
+    one, other = numbers(mix, 1), numbers(mix, 2)
+    assert abs((one == ZERO).sum() - 100) <= 2
+    assert abs((one == UNIQUE).sum() - 400) <= 2
+    alike = (one == other) & (one != ZERO) & (one != UNIQUE)
+    assert abs(alike.sum() - 300) <= 2
+
+
+def test_an_image_is_the_same_page_by_page_whatever_is_around_it() -> None:
+    long, short = numbers("shared:debian", pages=1000), numbers("shared:debian", 5, pages=100)
+    assert np.array_equal(long[:100], short)
+    assert len(np.unique(long)) == 1000
+    assert not np.isin(numbers("shared:other"), long).any()
+
+
+@pytest.mark.parametrize(("page", "contents"), [(4096, 64), (65536, 4)])
+def test_repetitions_are_of_small_pages(page: int, contents: int) -> None:
+    assert len(np.unique(numbers("repeated:64", page=page))) == contents
+
+
+def test_nothing_alike_takes_no_room() -> None:
+    assert content_numbers(MIX.validate_python("unique"), 10, 4096, 1) is None
+
+
+@pytest.mark.parametrize(
+    "content", ["zeros", "shared:", "repeated:0", {"zero": 0.7, "shared:a": 0.4}, {"zero": -0.1}]
+)
+def test_what_makes_no_sense_is_refused(content: object) -> None:
+    with pytest.raises(ValidationError):
+        MIX.validate_python(content)

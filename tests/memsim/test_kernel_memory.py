@@ -3,7 +3,7 @@
 import numpy as np
 
 from memsim import state
-from memsim.spec import Hinting, Region, RegionKind
+from memsim.spec import Hinting, Pattern, Region, RegionKind, Task
 from tests.memsim.hosts import (
     FILE,
     again,
@@ -64,3 +64,15 @@ def test_a_file_that_is_deleted_leaves_the_cache_unwritten() -> None:
     seen = run(host(one), 60.0).guest[0, 0]
     assert seen["file_pages"] == seen["dirty_pages"] == 0
     assert seen["disk_written"] == 0
+
+
+def test_appending_goes_on_where_any_task_left_and_begins_anew_in_a_new_file() -> None:
+    def writer(late_s: float) -> Task:
+        return task(sleep(late_s), write(0, count=100, pattern=Pattern.APPEND), sleep(1e9))
+
+    cleaner = task(sleep(1.0), free(0), write(0, count=10, pattern=Pattern.APPEND), sleep(1e9))
+    one = guest(writer(0.1), writer(0.2), cleaner, pages=4096, regions=[Region(FILE, 300)])
+    spec = host(one)
+    assert run(spec, 0.9).guest[0, 0]["file_pages"] == 200
+    m = machine(run(spec, 2.0))
+    assert np.flatnonzero(m.vpage["page"][:300] >= 0).tolist() == list(range(10))

@@ -241,3 +241,57 @@ def test_streams_are_named_by_key_purpose_and_guest() -> None:
     assert stream((1, 2), "a", 3).random() in draws
     with pytest.raises(ValueError, match="expected a seed"):
         as_key((-1, 0))
+
+
+def test_copies_of_a_task_have_regions_of_their_own_and_share_what_is_to_be_done() -> None:
+    work = {
+        "regions": {
+            "heap": {"kind": "anon", "size": "10%", "own": True},
+            "slab": {"kind": "kernel", "size": "1%"},
+        },
+        "tasks": {
+            "job": {
+                "count": "vcpus",
+                "phases": [
+                    {
+                        "op": "repeat",
+                        "times": 10,
+                        "together": True,
+                        "phases": [
+                            {"op": "allocate", "region": "heap"},
+                            {"op": "touch", "region": "slab", "pattern": "append", "count": 4},
+                            {"op": "free", "region": "heap"},
+                        ],
+                    },
+                    {"op": "signal", "event": "done"},
+                ],
+            },
+            "join": {
+                "phases": [
+                    {
+                        "op": "repeat",
+                        "times": "vcpus",
+                        "phases": [{"op": "wait", "event": "done"}],
+                    }
+                ]
+            },
+        },
+    }
+    scenario = build(
+        Scenario,
+        {
+            "name": "copies",
+            "host": {"page": "1MiB", "ram": "4GiB"},
+            "guests": [{"name": "guest", "work": work, "size": "1GiB", "vcpus": 4}],
+        },
+        "test",
+    )
+    guest = draw(scenario, 1).spec.guests[0]
+    kinds = [region.kind for region in guest.regions]
+    assert kinds == [spec.RegionKind.ANON] * 4 + [spec.RegionKind.KERNEL]
+    assert {region.pages for region in guest.regions[:4]} == {103}
+    *jobs, join = guest.tasks
+    assert [job.phases[0].region for job in jobs] == [0, 1, 2, 3]
+    assert {job.phases[1].region for job in jobs} == {4}
+    assert {job.phases[3].count for job in jobs} == {3}  # ten between four
+    assert join.phases[1].count == 4

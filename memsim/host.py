@@ -148,6 +148,8 @@ def fault(m: Machine, p: int, store: bool, scattered: bool, t: float) -> tuple[i
         return NOW, hs.c_map, HOST_SWAP
     if state == UNBACKED and hs.huge_pages and back_huge(m, p, t):
         return NOW, hs.c_ept_huge, FRESH_FAULT if again else NOMINAL
+    if hs.huge_pages:
+        m.block[block_of(m, p)].host_table = 1
     if not take_frame(m, pg.guest, t):
         return NEED_FRAME, 0.0, HOST_SWAP
     if state == MERGED:

@@ -149,14 +149,15 @@ def was_used(m: Machine, b: int) -> bool:
 def back_huge(m: Machine, p: int, t: float) -> bool:
     """Back the whole block of a page by one huge page, if the host has nothing of it yet.
 
-    It takes what an allocation that does not reclaim takes: memory above the low watermark, and
-    room in the cgroup.
+    Nor may it have had small pages there: dropping those leaves their table, and a fault then adds
+    to that.  It takes what an allocation that does not reclaim takes: memory above the low
+    watermark, and room in the cgroup.
     """
     hs = m.host[0]
     b = block_of(m, p)
     bl = m.block[b]
     g = m.page[p].guest
-    if bl.pages < hs.block_pages or not _can_take(m, g, bl.pages):
+    if bl.host_table or bl.pages < hs.block_pages or not _can_take(m, g, bl.pages):
         return False
     for q in range(bl.first, bl.first + bl.pages):
         if m.page[q].hstate != UNBACKED:
@@ -207,6 +208,7 @@ def split_host(m: Machine, b: int) -> None:
     bl = m.block[b]
     g = m.page[bl.first].guest
     bl.host_huge = 0
+    bl.host_table = 1
     gs = m.guest[g]
     gs.host_thp_blocks -= 1
     gs.host_thp_split += 1

@@ -282,6 +282,7 @@ def _release(m: Machine, g: int) -> None:
     # Every frame and slot of the guest's memory.
     gs = m.guest[g]
     for b in range(gs.block0, gs.block0 + gs.blocks):
+        m.block[b].host_table = 0
         if m.block[b].host_huge:
             drop_huge(m, b)
     for p in range(gs.page0, gs.page0 + gs.pages):

@@ -106,6 +106,7 @@ block_dtype = np.dtype(  # 2 MiB of guest-physical memory
         ("filled", "i4"),
         ("host_huge", "u1"),  # the host backs it with one page
         ("both_huge", "u1"),
+        ("host_table", "u1"),  # the host has a table of small pages for it: no huge fault any more
         ("stuck", "u1"),  # compaction found something in it that does not move
     ]
 )

@@ -139,6 +139,20 @@ def test_a_balloon_of_small_pages_breaks_the_hosts_pages() -> None:
     assert fleet.guest[0, 0]["resident_pages"] == 8 * BLOCK - 10
 
 
+def test_where_small_pages_were_dropped_faults_stay_small() -> None:
+    # The balloon takes nearly all and gives it back: the host keeps its tables of small pages.
+    fleet = run(one(sleep(5.0), allocate(), start=Start.RESIDENT), 0.5)
+    targets(fleet, 2 * BLOCK)
+    fleet.advance(np.array([2.0]))
+    targets(fleet, 8 * BLOCK)
+    fleet.advance(np.array([10.0]))
+    fleet.check()
+    gs = fleet.guest[0, 0]
+    assert gs["thp_fault_alloc"] == 3
+    assert gs["host_thp_fault"] == 0
+    assert huge(fleet)[2] < 3
+
+
 @pytest.mark.parametrize("hinting", [Hinting.REPORTING, Hinting.NONE])
 def test_whole_blocks_go_back_to_the_host_whole(hinting: Hinting) -> None:
     resize = Resize.BALLOON_HUGE if hinting == Hinting.NONE else Resize.NONE

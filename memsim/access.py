@@ -13,7 +13,6 @@ from memsim.account import (
     GUEST_SWAP,
     NOMINAL,
     QUEUED,
-    REFAULT,
     THROTTLE,
 )
 from memsim.backing import BURN, DONE, STOPPED, back_page, host_frame, wait_for_frame
@@ -21,17 +20,17 @@ from memsim.blocks import block_of
 from memsim.compaction import NO_ROOM, compact, is_deferred, judge_compaction
 from memsim.content import ZERO, content_of, put, put_image
 from memsim.cpu import start_stall, stop_vcpu
-from memsim.disk import ROTATING, new_request
-from memsim.emulator import start_io
 from memsim.free_memory import free_block, take_block, wake_kswapd
 from memsim.guest import add_anon, add_kernel, alloc_page
 from memsim.guest_lru import mark_accessed
+from memsim.guest_readahead import go_on_ahead, plan, read_run, read_swap, read_window
+from memsim.guest_swap import free_gslot
 from memsim.hinting import BITMAP, on_alloc
 from memsim.hugepages import is_guest_huge, map_huge
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_row
 from memsim.machine import Machine
-from memsim.page_cache import add_file, read_request
+from memsim.page_cache import add_file
 from memsim.params import (
     CONGESTION_S,
     HINT_TAX,
@@ -45,11 +44,10 @@ from memsim.shrink import shrink
 from memsim.state import (
     ACTIVE_ANON,
     ACTIVE_FILE,
-    ANON,
-    DISK_READ,
     EVICTED,
     FILE,
     FREE_VCPU,
+    G_AHEAD,
     G_BITS,
     G_DIRTY,
     G_FILL,
@@ -71,7 +69,6 @@ from memsim.state import (
 )
 from memsim.touch import APPEND, LOOP, READ, SEQUENTIAL, WRITE
 from memsim.waits import begin_io_wait
-from memsim.workingset import come_back
 from memsim.writeback import flush_excess, too_dirty
 
 _DONE_WITHOUT = 2  # task.compacting
@@ -246,36 +243,12 @@ def _first_touch(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, flo
 def _swap_in(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float, int]:
     # A page in the guest's own swap.
     g = m.task[k].guest
-    gs = m.guest[g]
-    r = new_request(m, DISK_READ, gs.disk, g, GUEST_SWAP)
+    r, memory = read_swap(m, g, v, _scattered(m.phase[m.task[k].phase]), t)
+    if r == NOBODY and memory:
+        return guest_reclaim(m, e, k, t)
     if r == NOBODY:
         return STOPPED, 0.0, _wait_for_request(m, e, k, t)
-    p = alloc_page(m, g, t)
-    if p == NOBODY:
-        m.host[0].requests_used -= 1
-        m.request[r].state = 0
-        return guest_reclaim(m, e, k, t)
-    rq = m.request[r]
-    rq.head = SWAPPED_BASE - m.vpage[v].page
-    rq.swap = 1
-    rq.page = p
-    rq.count = 1
-    rq.sector = gs.sector0 + rq.head - gs.gslot0
-    rq.bytes = float(m.host[0].page_bytes)
-    pg = m.page[p]
-    pg.gstate = ANON
-    pg.vpn = v
-    pg.gflags = np.uint16((pg.gflags & G_KEPT) | G_IO | G_REF)
-    pg.gprev = r
-    come_back(m, g, p, m.vpage[v].age)
-    gs.anon_refaults += 1
-    m.vpage[v].page = p
-    gs.anon_pages += 1
-    gs.guest_major += 1
-    gs.guest_swap_in += 1
-    # A coarse page stands for small ones, read one by one; in order no disk that rotates seeks.
-    seeks = _scattered(m.phase[m.task[k].phase]) or m.device[gs.disk].kind != ROTATING
-    start_io(m, r, m.host[0].sub if seeks else 1.0, False, t)
+    m.guest[g].guest_major += 1
     _wait_for_disk(m, e, k, r, t)
     return STOPPED, 0.0, GUEST_SWAP
 
@@ -296,43 +269,27 @@ def _write_new(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float
 @kernel
 def _read_file(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float, int]:
     # A file page that is not cached: read it, and what readahead adds if the pattern is in order.
-    hs = m.host[0]
     tk = m.task[k]
-    g = tk.guest
     ph = m.phase[tk.phase]
-    rg = m.region[ph.region]
-    scattered = _scattered(ph)
-    again = m.vpage[v].page == EVICTED
-    r = read_request(m, g, v, 0, again)
-    if r == NOBODY:
-        return STOPPED, 0.0, _wait_for_request(m, e, k, t)
-    most = 1 if scattered else min(hs.file_ra, rg.vpage0 + rg.pages - v)
-    n = 0
-    while n < most and m.vpage[v + n].page < 0:
-        p = alloc_page(m, g, t)
-        if p == NOBODY:
-            break
-        refault = m.vpage[v + n].page == EVICTED
-        m.guest[g].refaults += 1 if refault else 0
-        add_file(m, g, p, v + n, refault)
-        m.page[p].gprev = r
-        n += 1
-    rq = m.request[r]
+    sub = m.host[0].sub
+    if _scattered(ph):
+        # A coarse page that is read at random stands for small ones read one by one.
+        _, n = read_run(m, k, v, 1, sub, t)
+    else:
+        plan(ph, (v - m.region[ph.region].vpage0) * int(sub), int(sub), -1)
+        read_window(m, k, t)
+        n = m.vpage[v].page >= 0
+        if not n:  # where the mark was but for an eviction: the window lies behind it
+            _, n = read_run(m, k, v, 1, 1.0, t)
     if n == 0:
-        hs.requests_used -= 1
-        rq.state = 0
-        return guest_reclaim(m, e, k, t)
-    rq.count = n
-    rq.bytes = float(n * hs.page_bytes)
-    rq.cls = REFAULT if again else NOMINAL
-    m.guest[g].disk_read += n
-    m.guest[g].guest_major += 1
-    m.guest[g].missed_reads += ph.op == READ
-    # A coarse page that is read at random stands for small ones read one by one.
-    ops = hs.sub if scattered else 1.0
-    start_io(m, r, ops, not scattered and v > rg.vpage0, t)
+        if m.guest[tk.guest].free_pages <= m.guest[tk.guest].wm_min:
+            return guest_reclaim(m, e, k, t)
+        return STOPPED, 0.0, _wait_for_request(m, e, k, t)
+    m.guest[tk.guest].guest_major += 1
+    m.guest[tk.guest].missed_reads += ph.op == READ
+    r = m.page[m.vpage[v].page].gprev
     _wait_for_disk(m, e, k, r, t)
-    return STOPPED, 0.0, rq.cls
+    return STOPPED, 0.0, m.request[r].cls
 
 
 @kernel
@@ -413,6 +370,26 @@ def _finish(m: Machine, k: int, p: int, t: float) -> None:
 
 
 @kernel
+def _found_ahead(m: Machine, k: int, v: int, t: float) -> float:
+    # Readahead left a mark on the page: on every one that it read from swap, and in files where it
+    # is to go on.  Returns the time that this takes.
+    tk = m.task[k]
+    pg = m.page[m.vpage[v].page]
+    if pg.gstate == FILE:
+        pg.gflags &= np.uint16(G_BITS - G_AHEAD)
+        if not _scattered(m.phase[tk.phase]):
+            go_on_ahead(m, k, v, t)
+        return 0.0
+    if pg.gflags & G_IO:
+        return 0.0  # found when it is there
+    pg.gflags &= np.uint16(G_BITS - G_AHEAD)
+    free_gslot(m, tk.guest, m.guest[tk.guest].gslot0 + m.vpage[v].age)
+    m.guest[tk.guest].swap_ra_hits += 1
+    m.guest[tk.guest].guest_minor += 1
+    return m.host[0].c_gfault
+
+
+@kernel
 def access(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
     """Go on with a task's pending access at time t.
 
@@ -434,6 +411,8 @@ def access(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
         if what != DONE:
             return what, cost, cls
     p = m.vpage[v].page
+    if m.page[p].gflags & G_AHEAD:
+        cost += _found_ahead(m, k, v, t)
     if m.page[p].gflags & G_IO:
         _wait_for_disk(m, e, k, m.page[p].gprev, t)
         return STOPPED, 0.0, NOMINAL

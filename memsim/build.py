@@ -256,6 +256,7 @@ class _Builder:
             "goal_pages": NOBODY,
             "io_first": NOBODY,
             "ra_hits": FIRST_HITS,
+            "swap_ra_hits": FIRST_HITS,
             "stats_time_s": -1.0,
             "kernel_size": guest.kernel_pages,
             "reserved_pages": guest.reserved_pages,

@@ -17,6 +17,7 @@ from memsim.state import (
     ACTIVE_ANON,
     ANON,
     FILE,
+    G_AHEAD,
     G_BACK,
     G_BITS,
     G_DIRTY,
@@ -107,7 +108,12 @@ def request_page(m: Machine, r: int, i: int) -> int:
     memory may be freed meanwhile.
     """
     rq = m.request[r]
-    return rq.page if rq.swap else m.vpage[rq.head + i].page
+    if not rq.swap:
+        return m.vpage[rq.head + i].page
+    p = rq.page
+    for _ in range(i):
+        p = m.page[p].gnext
+    return p
 
 
 @kernel
@@ -115,11 +121,18 @@ def finish_disk_read(m: Machine, r: int) -> None:
     """Unlock the pages of a finished read and put them on the LRU."""
     rq = m.request[r]
     g = rq.guest
+    following = request_page(m, r, 0)
     for i in range(rq.count):
-        p = request_page(m, r, i)
-        if rq.swap:
-            free_gslot(m, g, rq.head)
+        p = following
         pg = m.page[p]
+        if rq.swap:
+            following = pg.gnext
+            if pg.vpn != NOBODY and pg.gflags & G_AHEAD:
+                m.vpage[pg.vpn].age = rq.head + i - m.guest[g].gslot0
+            else:
+                free_gslot(m, g, rq.head + i)
+        elif i + 1 < rq.count:
+            following = request_page(m, r, i + 1)
         if pg.vpn == NOBODY:
             give_page(m, p)
             continue
@@ -176,6 +189,20 @@ def _split_to_unmap(m: Machine, g: int, b: int) -> None:
 
 
 @kernel
+def drop_clean(m: Machine, g: int, p: int) -> None:
+    """Drop a page that can be read again: of the cache, or read ahead from swap and not used."""
+    pg = m.page[p]
+    if pg.gstate == FILE:
+        drop_file(m, g, p)
+        return
+    v = pg.vpn
+    where = SWAPPED_BASE - (m.guest[g].gslot0 + m.vpage[v].age)
+    leave_shadow(m, g, v, p)
+    m.vpage[v].page = where
+    give_page(m, p)
+
+
+@kernel
 def unmap_page(m: Machine, g: int, v: int) -> int:
     """Forget the content of an anonymous virtual page; returns 1 if a page became free.
 
@@ -197,6 +224,8 @@ def unmap_page(m: Machine, g: int, v: int) -> int:
         guest_remove(m, g, where)
         m.page[where].vpn = NOBODY
         return 0
+    if m.page[where].gflags & G_AHEAD:
+        free_gslot(m, g, m.guest[g].gslot0 + m.vpage[v].age)
     give_page(m, where)
     return 1
 

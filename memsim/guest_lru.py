@@ -16,6 +16,7 @@ from memsim.state import (
     ASYNC,
     DIRECT,
     FILE,
+    G_AHEAD,
     G_BACK,
     G_BITS,
     G_DIRTY,
@@ -154,5 +155,7 @@ def look_at_tail(m: Machine, g: int, inactive: int) -> int:
         pg.gflags = np.uint16((pg.gflags & (G_BITS - G_HINT)) | G_VOID)
         stirred(m, g)
     if inactive == INACTIVE_FILE and not pg.gflags & G_DIRTY:
+        return 1
+    if pg.gstate == ANON and pg.gflags & G_AHEAD:  # never used, and its copy is in swap still
         return 1
     return 2

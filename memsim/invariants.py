@@ -109,6 +109,11 @@ def _check_guest(m: Machine, g: int, where: str) -> None:
     _equal(int(listed.sum() + waiting.sum()), int(gs["free_pages"]), where, "free pages on lists")
     used = m.gslot[gs["gslot0"] : gs["gslot0"] + gs["gslots"]]
     _equal(int((used != NOBODY).sum()), int(gs["swap_used_pages"]), where, "guest slots")
+    # What was read ahead from swap and not used yet has its copy there still.
+    ahead = pages[(pages["gflags"] & state.G_AHEAD != 0) & (pages["gstate"] == state.ANON)]
+    ahead = ahead[(ahead["gflags"] & state.G_IO == 0) & (ahead["vpn"] != NOBODY)]
+    slots = gs["gslot0"] + m.vpage["age"][ahead["vpn"]].astype(np.int64)
+    _need(bool((m.gslot[slots] == ahead["vpn"]).all()), where, "read ahead without a copy in swap")
     _check_backing(m, gs, pages, where)
     _check_reported(m, gs, pages, where)
     _check_huge(m, gs, where)
@@ -299,7 +304,10 @@ def _check_ksm(m: Machine, where: str) -> None:
 
 def _disk_pages(m: Machine, rq: np.record) -> list[int]:
     if rq["swap"]:
-        return [int(rq["page"])]
+        pages = [int(rq["page"])]
+        while len(pages) < rq["count"]:
+            pages.append(int(m.page[pages[-1]]["gnext"]))
+        return pages
     return [int(p) for p in m.vpage["page"][rq["head"] : rq["head"] + rq["count"]]]
 
 

@@ -70,6 +70,7 @@ SLOT_CLUSTER = 256  # [slots] SWAPFILE_CLUSTER
 ROTATION_S = 4.17e-3  # half a turn at 7,200 rpm: what a disk's head waits wherever it moved
 SHARE_BYTES = 32768  # a coarse request is served in shares of this
 WRITES_STARVED = 2  # mq-deadline: read batches before a waiting write must go
+SWAP_WINDOW = 8  # [small pages] the guest's page-cluster, 3
 FILE_READAHEAD = 32  # [small pages] the guest's readahead, 128 KiB
 RESTART_S = 2.0  # a killed service starts again: systemd allows five starts in ten seconds
 FLUSH_S = 5.0  # dirty_writeback_centisecs

@@ -177,6 +177,9 @@ def swap_in(m: Machine, p: int, scattered: bool, t: float) -> int:
     ops = 1.0
     if hs.ra_virtual:
         n, ops = _read_virtual(m, r, p, win, prev, t)
+        dev = m.device[hs.swap_device]
+        if dev.kind != ROTATING:  # runs of slots are requests of their own, served side by side
+            ops = 1.0 + (ops - 1.0) / dev.parallel
     else:
         n = _read_slots(m, r, p, win, t)
     rq.count = n

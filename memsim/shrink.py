@@ -9,12 +9,11 @@ from memsim.account import KSWAPD as BY_KSWAPD
 from memsim.balance import choose_kind, end_run, is_low, note_cost
 from memsim.emulator import start_io
 from memsim.free_memory import kswapd_of
-from memsim.guest import start_write
+from memsim.guest import drop_clean, start_write
 from memsim.guest_lru import count_reclaim, count_scan, deactivate, look_at_tail
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_remove, guest_row
 from memsim.machine import Machine
-from memsim.page_cache import drop_file
 from memsim.params import DEF_PRIORITY
 from memsim.state import ASYNC, BALLOONER, DIRECT, INACTIVE_ANON, INACTIVE_FILE, KSWAPD, NOBODY
 
@@ -67,7 +66,7 @@ def shrink(m: Machine, k: int, t: float) -> tuple[float, int, int]:
         scanned += 1
         verdict = look_at_tail(m, g, inactive)
         if verdict == 1:
-            drop_file(m, g, p)
+            drop_clean(m, g, p)
             cost += hs.c_greclaim
             freed += 1
         elif verdict == 2:

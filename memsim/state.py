@@ -30,12 +30,15 @@ G_BACK = 64  # the guest writes it out
 G_VOID = 128  # its owner hinted it free and the kernel took the bit: undefined until next used
 G_HUGE = 512  # part of a page of 2 MiB in the guest and on the host
 G_REPORTED = 256  # free, and the host was told: it backs nothing of the piece it is part of
+# Read ahead from swap and not used yet: its copy stays in slot vpage.age; of a file: where
+# readahead is to go on.
+G_AHEAD = 1 << 11
 G_WORKINGSET = 1 << 10  # was on the active list before it was last deactivated
 AHEAD = 1 << 12  # the host's readahead brought the page, and nobody looked for it yet
 SEEN = 1 << 13  # the host's PG_referenced of the frame: here for want of room in hflags
 G_HOST = AHEAD | SEEN  # bits of the frame, not of the page in it
 G_KEPT = G_HINT | G_HOST  # what a page keeps when the guest frees it and uses it anew
-G_SLOW = G_HINT | G_FILL | G_IO | G_VOID  # a touch must not take the fast path
+G_SLOW = G_HINT | G_FILL | G_IO | G_VOID | G_AHEAD  # a touch must not take the fast path
 
 # An anonymous page that was freed under I/O keeps G_IO or G_BACK, has no owner (vpn) and is on no
 # list; it comes free when the I/O ends.
@@ -396,6 +399,9 @@ guest_dtype = np.dtype(
         ("file_activated_seen", "i8"),
         ("gslot_next", "i8"),
         ("flush_hand", "i8"),
+        ("swap_ra_prev", "i8"),  # readahead from its own swap: as the host's in slot space
+        ("swap_ra_win", "i4"),
+        ("swap_ra_hits", "i4"),
         ("ra_prev", "i8"),  # host's readahead in its memory: page of the last look or read
         ("ra_win", "i4"),
         ("ra_hits", "i4"),
@@ -695,6 +701,9 @@ phase_dtype = np.dtype(
         ("stream", "i8"),
         ("stream_n", "i8"),
         ("taken", "i8"),  # REPEAT: jumps so far; WAIT: signals taken
+        ("ra_start", "i8"),  # the last window of its file's readahead [small pages]
+        ("ra_size", "i4"),
+        ("ra_async", "i4"),  # ... of it behind the mark
         ("place", "i8"),  # LOOP, STREAM: where the pattern goes on
         ("outer", "u1"),  # REPEAT without end, not inside another
         ("lap", "u1"),  # such a REPEAT jumps here

@@ -160,7 +160,8 @@ def test_an_emulator_that_waits_for_swap_kills_nobody() -> None:
 def test_a_first_read_on_an_ample_host_loses_nothing() -> None:
     # Neither its frames nor the emulator's own code were ever there before.
     fleet = run(host(reader()), 5.0)
-    assert set(seconds(fleet)) <= {"nominal", "idle"}
+    # What waits behind its own readahead counts as queued.
+    assert set(seconds(fleet)) <= {"nominal", "queued", "idle"}
 
 
 def test_frames_that_were_given_away_cost_the_emulator_a_fresh_fault_each() -> None:
@@ -168,7 +169,7 @@ def test_frames_that_were_given_away_cost_the_emulator_a_fresh_fault_each() -> N
         read(0, pattern=Pattern.SEQUENTIAL, count=3000),
         Phase(Op.DROP_CACHES),
         sleep(5.0),
-        read(0, pattern=Pattern.SEQUENTIAL, count=3000),
+        read(0, count=9000),  # at random: in order the emulator would be ahead of the reader
     )
     fleet = run(host(guest(task(*script), pages=4096, regions=[file(3000)])), 1.0)
     targets(fleet, 600)

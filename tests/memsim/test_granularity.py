@@ -152,8 +152,6 @@ def check(found: np.ndarray) -> None:
     assert np.abs(progress - fine[2]).max() < PROGRESS
 
 
-AHEAD = "what is read ahead at random for nothing fills memory in 4 KiB pages, and no coarse one"
-ORDER = "slots of 4 KiB pages come in fragments, each a latency of its own"
 BLOCKS = "20 blocks of 2 MiB are told of in all; one that stays broken is 5 % of the traffic"
 CODE = "I/O of coarse pages is rarer, so that the emulator's code is evicted between"
 
@@ -165,8 +163,8 @@ CODE = "I/O of coarse pages is rarer, so that the emulator's code is evicted bet
         "zipf",
         "hinting",
         pytest.param("reporting", marks=pytest.mark.xfail(reason=BLOCKS)),
-        pytest.param("readahead", marks=pytest.mark.xfail(reason=AHEAD)),
-        pytest.param("in order", marks=pytest.mark.xfail(reason=ORDER)),
+        "readahead",
+        "in order",
         pytest.param("page cache", marks=pytest.mark.xfail(reason=CODE)),
     ],
 )

@@ -3,6 +3,7 @@
 import pytest
 
 from memsim.fleet import Fleet
+from memsim.params import FILE_READAHEAD
 from memsim.spec import Op, Pattern, Phase
 from tests.memsim.hosts import SSD, file, guest, host, read, run, seconds, task
 
@@ -24,10 +25,14 @@ def test_what_the_script_dropped_is_read_as_if_for_the_first_time() -> None:
     first, once, twice = (
         reading(in_order(800), *(DROP, in_order(800)) * times) for times in range(3)
     )
-    assert twice.guest[0, 0]["disk_read"] == 3 * first.guest[0, 0]["disk_read"]
+    # What is still being read ahead when the caches are dropped stays.
+    in_full = 3 * first.guest[0, 0]["disk_read"]
+    assert in_full - 2 * FILE_READAHEAD <= twice.guest[0, 0]["disk_read"] <= in_full
     assert twice.guest[0, 0]["refaults"] == 0
     assert "refault" not in seconds(twice)
-    costs = [seconds(fleet)["nominal"] for fleet in (first, once, twice)]
+    # What waits behind its own readahead counts as queued.
+    found = [seconds(fleet) for fleet in (first, once, twice)]
+    costs = [each["nominal"] + each["queued"] for each in found]
     assert costs[2] - costs[1] == pytest.approx(costs[1] - costs[0], rel=0.1)
     assert costs[1] - costs[0] > 800 * 4096 / SSD.bytes_per_s
 

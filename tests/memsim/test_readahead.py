@@ -1,11 +1,13 @@
 """Readahead follows what came of the last windows; what is swapped in for nothing is counted."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from memsim import guest_readahead
 from memsim.readahead import window
 from memsim.spec import Act, Cgroup, Entry, GuestSpec, HostSpec, Pattern, Start
 from memsim.state import AHEAD, CACHED
@@ -122,3 +124,75 @@ def test_unchanged_pages_of_files_are_written_silently() -> None:
     row = run(squeezed(one), 3.0).guest[0, 0]
     assert row["silent_writes"] == 100
     assert row["host_swap_out"] >= 150
+
+
+def plain(kernel: Any) -> Any:  # noqa: ANN401  kernels are called from kernels only
+    """The Python function behind a kernel."""
+    return getattr(kernel, "py_func", kernel)
+
+
+@pytest.fixture
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels call the Python functions of one another."""
+    for name, value in list(vars(guest_readahead).items()):
+        if hasattr(value, "py_func"):
+            monkeypatch.setattr(guest_readahead, name, value.py_func)
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_windows_of_a_file_read_in_order_double_up_to_32_pages() -> None:
+    ph = SimpleNamespace(ra_start=0, ra_size=0, ra_async=0)
+    found = []
+    at = 0
+    for _ in range(6):
+        guest_readahead.plan(ph, at, 1, -1)
+        found.append((ph.ra_start, ph.ra_size, ph.ra_async))
+        at = ph.ra_start + ph.ra_size - ph.ra_async  # the reader comes to the mark
+    assert found == [(0, 4, 3), (4, 8, 8), (12, 16, 16), (28, 32, 32), (60, 32, 32), (92, 32, 32)]
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_a_read_elsewhere_begins_anew_and_a_strange_mark_goes_on_behind_what_is_there() -> None:
+    ph = SimpleNamespace(ra_start=28, ra_size=32, ra_async=32)
+    guest_readahead.plan(ph, 500, 1, -1)
+    assert (ph.ra_start, ph.ra_size, ph.ra_async) == (500, 4, 3)
+    guest_readahead.plan(ph, 700, 1, 710)  # 10 pages behind the mark are there
+    assert (ph.ra_start, ph.ra_size, ph.ra_async) == (710, 22, 22)
+    # Windows of 64 KiB pages: 128 KiB at once, then on from the second one.
+    guest_readahead.plan(ph, 0, 16, -1)
+    assert (ph.ra_start, ph.ra_size, ph.ra_async) == (0, 32, 16)
+    assert guest_readahead.first_window(1, 32) == 4
+    assert [guest_readahead.next_window(size, 32) for size in (1, 2, 16, 32)] == [4, 4, 32, 32]
+
+
+@pytest.mark.parametrize("page_bytes", [4096, 65536, 1 << 20])
+def test_a_file_is_read_once_in_order_and_in_few_requests(page_bytes: int) -> None:
+    pages = (8 << 20) // page_bytes
+    work = task(read(0, pattern=Pattern.SEQUENTIAL, count=pages, cost_s=1e-9))
+    one = guest(work, pages=2 * pages, regions=[file(pages)])
+    row = run(host(one, page_bytes=page_bytes), 30.0).guest[0, 0]
+    assert row["disk_read"] == pages
+    if page_bytes == 4096:
+        assert row["guest_major"] == 1  # all but the first window were asked for ahead
+
+
+def test_at_random_a_read_is_of_one_page() -> None:
+    one = guest(task(read(0, count=50, cost_s=1e-6)), pages=4096, regions=[file(3000)])
+    row = run(host(one), 30.0).guest[0, 0]
+    assert row["disk_read"] == row["guest_major"] > 45
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_own_swap_is_read_by_windows_of_slots(old: bool) -> None:
+    # Twice through 900 pages in 600: in order of reclaim, which is that of the slots.
+    sweep = touching(0, pattern=Pattern.SEQUENTIAL, count=900, cost_s=1e-5)
+    one = guest(
+        task(allocate(0), sweep, sweep),
+        pages=600,
+        regions=[anon(900)],
+        swap_pages=2000,
+        lru_2011=old,
+    )
+    row = run(host(one), 60.0).guest[0, 0]
+    assert row["guest_swap_in"] > 900
+    assert row["guest_major"] < row["guest_swap_in"] / 2

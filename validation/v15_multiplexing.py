@@ -4,6 +4,10 @@ from validation.experiment import Experiment, Outcomes, Quantity, Run
 
 GIB = 2**30
 REPORTING = ("guests.0.mechanisms.hinting=reporting",)
+JUST_BELOW = (
+    "39.2: a build with 8 vCPUs has 13.1 GiB in use at most here, 13.6 there.  The size of compilers"
+    " follows from the run with 12."
+)
 TOGETHER = ("guests.0.start_every=0s",)
 
 
@@ -51,7 +55,7 @@ EXPERIMENT = Experiment(
         "order 9, at once": Run("v15_multiplexing", TOGETHER + REPORTING, sample_s=10.0),
     },
     quantities=(
-        _peak("none, staggered", "40.7", 39.5, 41.9),
+        _peak("none, staggered", "40.7", 39.5, 41.9, JUST_BELOW),
         _peak("order 9, staggered", "36.0", 34.9, 37.1),
         _peak("none, at once", "40.75", 38.8, 42.2),
         _peak("order 9, at once", "40.9", 38.8, 42.2),
@@ -64,6 +68,6 @@ EXPERIMENT = Experiment(
             unit="%",
         ),
     ),
-    cost_s=540.0,
-    grain="Pages of 16 KiB.",
+    cost_s=480.0,
+    grain="Pages of 16 KiB; see V11 for what that means for reporting.",
 )

@@ -12,6 +12,7 @@ from memsim.backing import BURN, DONE, KILL_GUEST, NEVER, STOPPED, back_page, to
 from memsim.blocks import block_of
 from memsim.content import content_of, put
 from memsim.free_memory import give_page, isolate, let_go, take_page
+from memsim.hinting import on_take
 from memsim.host import drop_page
 from memsim.hugepages import is_guest_huge, split_guest
 from memsim.jit import kernel
@@ -151,6 +152,7 @@ def migrate_page(m: Machine, e: int, k: int, p: int, q: int, t: float) -> tuple[
     if pg.gflags & G_HINT:  # its owner hinted it free: the bit goes before the page is read
         pg.gflags = np.uint16((pg.gflags & (G_BITS - G_HINT)) | G_VOID)
         stirred(m, g)
+    on_take(m, q)  # it will be backed before it is taken
     for page in (p, q):
         what, cost, cls = back_page(m, e, k, page, page == q, True, False, t)
         if what != DONE or cost > 0.0:

@@ -5,8 +5,8 @@ from validation.experiment import Experiment, Outcomes, Quantity, Run
 GIB = 2**30
 REPORTING = ("guests.0.mechanisms.hinting=reporting",)
 JUST_BELOW = (
-    "39.2: a build with 8 vCPUs has 13.1 GiB in use at most here, 13.6 there.  The size of compilers"
-    " follows from the run with 12."
+    "39.2: a build with 8 vCPUs has 13.1 GiB in use at most here, 13.6 there.  The size of"
+    " compilers follows from the run with 12."
 )
 TOGETHER = ("guests.0.start_every=0s",)
 

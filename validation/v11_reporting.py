@@ -175,7 +175,7 @@ EXPERIMENT = Experiment(
         " same within 6 % (build, footprint, RSS after the build 15.0 GiB, after make clean 14.3)"
         " but for order 9 after drop_caches: 13.2 GiB instead of 8.5.  There slab comes in single"
         " pages of 4 KiB and holds more blocks; slab of Linux comes in pieces of 4 to 32 KiB, and"
-        " in blocks of its own migrate type, and neither is modelled.  So this one agreement is owed"
+        " in blocks of its own migrate type, and neither is modelled: this agreement is owed"
         " to the size of a page."
     ),
 )

@@ -88,7 +88,7 @@ def _host(
         tick_s=host.tick,
         emulation=host.emulation,
         fast=host.fast,
-        ksm=host.ksm.spec() if host.ksm else None,
+        ksm=_ksm(place),
         timeline=timeline,
     )
 
@@ -119,6 +119,14 @@ def _protected(
         else one
         for one, known, shares in zip(guests, facts, sharing, strict=True)
     )
+
+
+def _ksm(place: Place) -> spec.Ksm | None:
+    ksm = place.scenario.host.ksm
+    if ksm is None:
+        return None
+    runs = stream(place.key, "ksm").random() < place.scenario.randomise.ksm
+    return ksm.spec() if runs else replace(ksm.spec(), run=0)
 
 
 def _ram_pages(place: Place, guests: tuple[spec.GuestSpec, ...]) -> int:

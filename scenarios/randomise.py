@@ -100,6 +100,9 @@ class Randomise(Config):
         default=None, description="sum of all guests' sizes over RAM; instead of host.ram"
     )
     cores: CountMix = Field(default={}, description="left out: host.cores")
+    ksm: float = Field(
+        default=1.0, ge=0, le=1, description="share of hosts on which ksmd runs, of those with it"
+    )
     kernels: dict[Kernel, float] = Field(default={}, description="left out: host.kernel")
     swap_devices: Mix = Field(
         default={}, description="names of host.devices; left out: host.swap.device"

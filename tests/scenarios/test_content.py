@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from configs.loading import build
 from memsim.content import UNIQUE, ZERO
 from scenarios.content import Content, content_numbers
+from scenarios.draw import draw
+from scenarios.schema import Scenario
 
 MIX: TypeAdapter[dict[str, float]] = TypeAdapter(Content)
 
@@ -47,3 +50,16 @@ def test_nothing_alike_takes_no_room() -> None:
 def test_what_makes_no_sense_is_refused(content: object) -> None:
     with pytest.raises(ValidationError):
         MIX.validate_python(content)
+
+
+def test_ksmd_runs_on_a_share_of_hosts() -> None:
+    data = {
+        "name": "simple",
+        "host": {"page": "64KiB", "ram": "256MiB", "ksm": {"pages_to_scan": 7}},
+        "guests": [{"name": "a", "size": "128MiB", "work": {}}],
+        "randomise": {"ksm": 0.5},
+    }
+    scenario = build(Scenario, data, "test")
+    settings = [draw(scenario, (0, episode)).spec.ksm for episode in range(40)]
+    assert {one.pages_to_scan for one in settings if one} == {7}
+    assert 5 < sum(one.run for one in settings if one) < 35

@@ -273,14 +273,13 @@ def _read_file(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float
     ph = m.phase[tk.phase]
     sub = m.host[0].sub
     if _scattered(ph):
-        # A coarse page that is read at random stands for small ones read one by one.
-        _, n = read_run(m, k, v, 1, sub, t)
+        _, n = read_run(m, k, v, 1, True, t)
     else:
         plan(ph, (v - m.region[ph.region].vpage0) * int(sub), int(sub), -1)
         read_window(m, k, t)
         n = m.vpage[v].page >= 0
         if not n:  # where the mark was but for an eviction: the window lies behind it
-            _, n = read_run(m, k, v, 1, 1.0, t)
+            _, n = read_run(m, k, v, 1, False, t)
     if n == 0:
         if m.guest[tk.guest].free_pages <= m.guest[tk.guest].wm_min:
             return guest_reclaim(m, e, k, t)

@@ -86,7 +86,7 @@ def plan(ph: np.record, at: int, request: int, miss: int) -> None:
 
 
 @kernel
-def read_run(m: Machine, k: int, v: int, most: int, ops: float, t: float) -> tuple[int, int]:
+def read_run(m: Machine, k: int, v: int, most: int, scattered: bool, t: float) -> tuple[int, int]:
     """Read file pages from v on that are not cached, `most` at the most, in one request.
 
     Returns:
@@ -118,8 +118,9 @@ def read_run(m: Machine, k: int, v: int, most: int, ops: float, t: float) -> tup
     rq.bytes = float(n * hs.page_bytes)
     rq.cls = REFAULT if again else NOMINAL
     gs.disk_read += n
-    in_order = ops == 1.0 and v > m.region[m.phase[m.task[k].phase].region].vpage0
-    start_io(m, r, ops, in_order, t)
+    # A coarse page that is read at random stands for small ones read one by one.
+    in_order = not scattered and v > m.region[m.phase[m.task[k].phase].region].vpage0
+    start_io(m, r, hs.sub if scattered else 1.0, in_order, t)
     return r, n
 
 
@@ -136,7 +137,7 @@ def read_window(m: Machine, k: int, t: float) -> None:
         if m.vpage[v].page >= 0:
             v += 1
             continue
-        _, n = read_run(m, k, v, end - v, 1.0, t)
+        _, n = read_run(m, k, v, end - v, False, t)
         if n == 0:
             break
         v += n

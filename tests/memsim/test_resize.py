@@ -246,11 +246,11 @@ def test_ballooned_memory_needs_no_io_when_the_host_had_swapped_it() -> None:
 
 
 def test_the_balloon_gives_up_what_the_host_was_just_reading() -> None:
-    # One touch reads a window of pages, seven of which are free, and goes to the balloon.
+    # One touch reads a window of pages, four of which are free, and goes to the balloon.
     script = task(sleep(0.5), allocate(0), sleep(9.0))
     one = guest(script, regions=[anon(1)], start=Start.RECLAIMED, vcpus=2)
     fleet = run(host(one, devices=(SLOW, SSD), readahead_bytes=1 << 15), 0.505)
-    assert (machine(fleet).page["hstate"] == state.READING).sum() == 8
+    assert (machine(fleet).page["hstate"] == state.READING).sum() == 5
     targets(fleet, 100)
     fleet.advance(np.array([0.508]))
     fleet.check()

@@ -58,7 +58,7 @@ def _feed(update: Callable[[bytes], object], value: object) -> None:
         update(f"({len(value)}".encode())
         for part in value:
             _feed(update, part)
-    elif isinstance(value, Enum | bool | int | float | str):
+    elif value is None or isinstance(value, Enum | bool | int | float | str):
         update(f"{type(value).__name__} {value!r}\0".encode())
     else:
         raise TypeError(f"fingerprint: cannot take {type(value).__name__}")

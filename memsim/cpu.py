@@ -68,7 +68,7 @@ def kswapd_stalls(m: Machine, e: int, stalls: int, t: float) -> None:
     """Count kswapd as stalled on memory, which it is for as long as it is awake (balance_pgdat)."""
     cpu = m.cpu[e]
     if cpu.thread == RECLAIMER and cpu.group == NOBODY and cpu.stalls != stalls:
-        host_stall(m, stalls - cpu.stalls, t)
+        host_stall(m, stalls - int(cpu.stalls), t)
         cpu.stalls = stalls
 
 

@@ -59,7 +59,7 @@ def busy() -> HostSpec:
     )
     job = task(
         allocate(0),
-        touch(0, pattern=Pattern.LOOP, count=1500, write=0.5, cost_s=5e-5),
+        touch(0, pattern=Pattern.LOOP, count=6000, write=0.5, cost_s=5e-5),
         write(1, pattern=Pattern.SEQUENTIAL, count=200),
         compute(0.2),
         free(0),

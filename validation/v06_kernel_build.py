@@ -42,7 +42,7 @@ EXPERIMENT = Experiment(
             high=25,
             unit="%",
             missed=(
-                "Just below: what the build re-uses (60 MB of headers, 16 MB a compiler on average)"
+                "Just below: what the build reuses (60 MB of headers, 16 MB a compiler on average)"
                 " fits in 192 MB, so that the host swaps mostly what is not wanted again.  The"
                 " unpressured run that the profile is fitted to does not tell how hot its cache is."
             ),

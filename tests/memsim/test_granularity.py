@@ -123,7 +123,9 @@ def experiment(name: str, size: int, tick_s: float) -> HostSpec:
 
 def measure(spec: HostSpec) -> np.ndarray:
     """(3,) swap traffic [MiB/s], lost time [s/s] and progress after a warm-up, mean over seeds."""
-    return np.mean([measure_one(replace(spec, seed=seed)) for seed in range(SEEDS)], axis=0)
+    found = np.array([measure_one(replace(spec, seed=seed)) for seed in range(SEEDS)])
+    mean: np.ndarray = found.mean(axis=0)
+    return mean
 
 
 def measure_one(spec: HostSpec) -> tuple[float, float, float]:

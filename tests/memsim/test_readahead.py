@@ -141,7 +141,7 @@ def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("uncompiled")
 def test_windows_of_a_file_read_in_order_double_up_to_32_pages() -> None:
-    ph = SimpleNamespace(ra_start=0, ra_size=0, ra_async=0)
+    ph: Any = SimpleNamespace(ra_start=0, ra_size=0, ra_async=0)
     found = []
     at = 0
     for _ in range(6):
@@ -153,7 +153,7 @@ def test_windows_of_a_file_read_in_order_double_up_to_32_pages() -> None:
 
 @pytest.mark.usefixtures("uncompiled")
 def test_a_read_elsewhere_begins_anew_and_a_strange_mark_goes_on_behind_what_is_there() -> None:
-    ph = SimpleNamespace(ra_start=28, ra_size=32, ra_async=32)
+    ph: Any = SimpleNamespace(ra_start=28, ra_size=32, ra_async=32)
     guest_readahead.plan(ph, 500, 1, -1)
     assert (ph.ra_start, ph.ra_size, ph.ra_async) == (500, 4, 3)
     guest_readahead.plan(ph, 700, 1, 710)  # 10 pages behind the mark are there

@@ -77,6 +77,12 @@ def test_they_are_a_host() -> None:
     assert started(simple(host__kernel="2011")).supports == {"target_bytes"}
 
 
+def ksmd(host: SimulatedHosts) -> list[float]:
+    reading = host.read()
+    columns = (reading.ksm_run, reading.ksm_pages_to_scan, reading.ksm_sleep_s)
+    return [float(column[0]) for column in columns]
+
+
 def test_ksm_is_read_and_set_where_there_is_one() -> None:
     without = started(simple())
     assert without.read().ksm_run.tolist() == [0]
@@ -84,13 +90,11 @@ def test_ksm_is_read_and_set_where_there_is_one() -> None:
     image = {"kind": "anon", "size": "64MiB", "content": "repeated:16"}
     made = started(simple(host__ksm={"run": 0}, guests__0__work__regions__ksm=image))
     assert made.supports >= {"ksm_run", "ksm_pages_to_scan", "ksm_sleep_s"}
-    reading = made.read()
-    assert (reading.ksm_run, reading.ksm_pages_to_scan, reading.ksm_sleep_s) == (0, 100, 0.02)
+    assert ksmd(made) == [0, 100, 0.02]
     knobs = {"ksm_run": np.array([1]), "ksm_pages_to_scan": np.array([5000])}
     made.apply(targets(made)._replace(**knobs))
     made.advance(5.0)
-    reading = made.read()
-    assert (reading.ksm_run, reading.ksm_pages_to_scan, reading.ksm_sleep_s) == (1, 5000, 0.02)
+    assert ksmd(made) == [1, 5000, 0.02]
     assert made.truth().host["ksm_full_scans"][0] > 0
     with pytest.raises(Refused, match="ksm_run"):
         made.apply(targets(made)._replace(ksm_run=np.array([3])))

@@ -35,6 +35,7 @@ from memsim.state import (
     INACTIVE_ANON,
     KERNEL,
     NOBODY,
+    RESIDENT,
 )
 from memsim.state import NEVER as NOT_MAPPED
 
@@ -124,13 +125,33 @@ def _copy(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
 
 
 @kernel
+def _is_copied(m: Machine, g: int) -> bool:
+    # Whether the copy is still that of the small pages.  Linux lets nobody store while it copies,
+    # so what was stored meanwhile goes over as well; what the host has put elsewhere cannot.
+    gs = m.guest[g]
+    bl = m.block[gs.collapse_block]
+    if not m.host[0].ksm:
+        return True
+    for i in range(bl.pages):
+        p = m.vpage[gs.collapse_hand + i].page
+        q = bl.first + i
+        number = content_of(m, p) if p >= 0 else ZERO
+        if content_of(m, q) != number:
+            if m.page[q].hstate != RESIDENT:
+                return False
+            put(m, q, number)
+    return True
+
+
+@kernel
 def _end(m: Machine, g: int) -> None:
     # All is copied: the block takes the place of the small pages, unless they changed meanwhile.
     gs = m.guest[g]
     b = gs.collapse_block
     bl = m.block[b]
+    done = _can_collapse(m, gs.collapse_hand, True) and _is_copied(m, g)
     gs.collapse_block = NOBODY
-    if not _can_collapse(m, gs.collapse_hand, True):
+    if not done:
         for p in range(bl.first, bl.first + bl.pages):
             give_page(m, p)
         return

@@ -3,10 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from memsim import params
-from memsim.spec import HostSpec, Op, Pattern, Phase, RegionKind, Start
+from memsim.content import UNIQUE
+from memsim.spec import HostSpec, Ksm, Op, Pattern, Phase, RegionKind, Start
+from memsim.state import H_WROTE
 from tests.memsim.hosts import (
     allocate,
     anon,
@@ -79,6 +82,36 @@ def test_unmovable_pages_keep_their_blocks() -> None:
     )
     assert fleet.guest[0, 0]["kernel_pages"] == 6 * BLOCK
     assert fleet.guest[0, 0]["compact_migrated"] == 0
+
+
+def test_what_is_stored_while_khugepaged_copies_is_not_lost() -> None:
+    spec = in_pieces(
+        allocate(2), free(1), hot=12, pages=20 * BLOCK, direct_compaction=False, lru_2011=True
+    )
+    one = spec.guests[0]
+    same = anon(12 * BLOCK, content=np.full(12 * BLOCK, 9, np.uint32))
+    one = replace(one, regions=(*one.regions[:2], same))
+    fleet = run(replace(spec, guests=(one,), ksm=Ksm(run=0)), 19.9)
+    m = fleet._machines[0]
+    until = 19.9
+    while m.guest[0]["collapse_block"] < 0 or m.block[m.guest[0]["collapse_block"]]["filled"] < 64:
+        until += 1e-5
+        assert until < 20.1
+        fleet.advance(np.array([until]))
+    block, v = int(m.guest[0]["collapse_block"]), int(m.guest[0]["collapse_hand"])
+    copied = [v + i for i in (3, 40) if m.vpage[v + i]["page"] >= 0]
+    assert copied
+    for i in copied:
+        m.page[m.vpage[i]["page"]]["hflags"] |= H_WROTE  # what a store does
+    fleet.advance(np.array([until + 1.0]))
+    first = int(m.block[block]["first"])
+    assert m.vpage[v]["page"] == first  # it was collapsed
+    for i in copied:
+        q = int(m.vpage[i]["page"])
+        assert m.page[q]["hflags"] & H_WROTE or m.ksm[q]["content"] == UNIQUE
+    others = [first + i for i in range(BLOCK) if v + i not in copied]
+    assert (m.ksm["content"][others] == 9).all()
+    fleet.check()
 
 
 def test_khugepaged_makes_small_pages_huge_eight_blocks_in_ten_seconds() -> None:

@@ -17,7 +17,7 @@ from memsim.account import (
 )
 from memsim.backing import BURN, DONE, STOPPED, back_page, host_frame, wait_for_frame
 from memsim.blocks import block_of
-from memsim.compaction import NO_ROOM, compact, is_deferred, judge_compaction
+from memsim.compaction import NO_ROOM
 from memsim.content import ZERO, content_of, put, put_image
 from memsim.cpu import start_stall, stop_vcpu
 from memsim.free_memory import free_block, take_block, wake_kswapd
@@ -26,6 +26,7 @@ from memsim.guest_lru import mark_accessed
 from memsim.guest_readahead import go_on_ahead, plan, read_run, read_swap, read_window
 from memsim.guest_swap import free_gslot
 from memsim.hinting import BITMAP, on_alloc
+from memsim.huge_alloc import DOES_WITHOUT, leave_to_kswapd, make_block
 from memsim.hugepages import is_guest_huge, map_huge
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_row
@@ -71,7 +72,7 @@ from memsim.touch import APPEND, LOOP, READ, SEQUENTIAL, WRITE
 from memsim.waits import begin_io_wait
 from memsim.writeback import flush_excess, too_dirty
 
-_DONE_WITHOUT = 2  # task.compacting
+_DEFER, _ALWAYS = 1, 2  # memsim.spec.Defrag
 _ANON, _FILE, _KERNEL = range(3)  # memsim.spec.RegionKind
 
 
@@ -167,22 +168,19 @@ def _touch_huge(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, floa
     g = tk.guest
     gs = m.guest[g]
     first = _huge_part(m, k, v)
-    if first == NOBODY or tk.compacting == _DONE_WITHOUT:
+    if first == NOBODY or tk.compacting == DOES_WITHOUT:
         return NO_ROOM, 0.0, NOMINAL
-    b = free_block(m, g)
-    if b == NOBODY and (tk.compacting or (gs.direct_compaction and not is_deferred(m, g))):
-        gs.compact_stall += tk.compacting == 0
-        tk.compacting = 1
-        what, cost, cls = compact(m, e, k, t)
-        if what != NO_ROOM:
-            return BURN if what == DONE else what, cost, cls
-        judge_compaction(m, g, False)
-    if b == NOBODY:
+    if gs.defrag != _ALWAYS and free_block(m, g) == NOBODY:
+        if gs.defrag == _DEFER:
+            leave_to_kswapd(m, g, t)
+        tk.compacting = DOES_WITHOUT
+    what, cost, cls = make_block(m, e, k, t)
+    if what == NO_ROOM:
         gs.thp_fault_fallback += 1
-        tk.compacting = _DONE_WITHOUT
         return NO_ROOM, 0.0, NOMINAL
-    if tk.compacting:
-        judge_compaction(m, g, True)
+    if what != DONE:
+        return what, cost, cls
+    b = free_block(m, g)
     take_block(m, b)
     map_huge(m, g, b, first)
     gs.thp_fault_alloc += 1

@@ -13,6 +13,7 @@ from memsim.machine import Machine
 from memsim.spec import (
     Act,
     Cgroup,
+    Defrag,
     DeviceKind,
     GuestSpec,
     HostSpec,
@@ -106,6 +107,7 @@ def _check_guest(spec: HostSpec, guest: GuestSpec, at: str) -> None:
     )
     need(0 <= guest.swappiness <= 200, f"swappiness: {guest.swappiness}, 0 to 200 expected")
     need(not (guest.huge_pages and guest.lru_exact), "lru_exact: not with huge pages")
+    need(not (guest.lru_2011 and guest.defrag == Defrag.DEFER), "defrag: DEFER, not before 4.6")
     need(0 <= guest.tlb_share <= 1, f"tlb_share: {guest.tlb_share}, 0 to 1 expected")
     need(guest.vcpus >= 1, f"vcpus: {guest.vcpus}")
     need(0 <= guest.disk < len(spec.devices), f"disk: {guest.disk}")
@@ -236,7 +238,7 @@ class _Builder:
                 "deflate_on_oom",
                 "movable_balloon",
                 "huge_pages",
-                "direct_compaction",
+                "defrag",
                 "stuck",
                 "resize_delay_s",
                 "lru_exact",

@@ -11,10 +11,11 @@ import numpy as np
 from memsim.account import COMPACTION
 from memsim.backing import BURN, DONE, KILL_GUEST, NEVER, STOPPED, back_page, touched
 from memsim.balance import note_scan
-from memsim.compaction import NO_ROOM, compact, is_deferred, judge_compaction
+from memsim.compaction import NO_ROOM
 from memsim.content import ZERO, content_of, put
 from memsim.free_memory import free_block, give_page, take_block
 from memsim.hinting import on_alloc
+from memsim.huge_alloc import NOT_TRIED, make_block
 from memsim.hugepages import set_guest_huge
 from memsim.jit import kernel
 from memsim.lists import guest_push
@@ -173,25 +174,6 @@ def _end(m: Machine, g: int) -> None:
 
 
 @kernel
-def _find_block(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
-    # DONE if there is a free block; NO_ROOM if compaction makes none; else as `compact`.
-    tk = m.task[k]
-    if free_block(m, tk.guest) != NOBODY:
-        if tk.compacting:
-            judge_compaction(m, tk.guest, True)
-        tk.compacting = 0
-        return DONE, 0.0, COMPACTION
-    if not tk.compacting and is_deferred(m, tk.guest):
-        return NO_ROOM, 0.0, COMPACTION
-    tk.compacting = 1
-    what, cost, cls = compact(m, e, k, t)
-    if what == NO_ROOM:
-        tk.compacting = 0
-        judge_compaction(m, tk.guest, False)
-    return BURN if what == DONE else what, cost, cls
-
-
-@kernel
 def _rest_until(m: Machine, g: int, when: float) -> None:
     m.guest[g].collapse_left = 0
     m.guest[g].collapse_at = when
@@ -230,8 +212,9 @@ def khugepaged(m: Machine, e: int, k: int, t: float) -> tuple[float, float, int]
     gs.collapse_hand = v
     scan = hs.block_pages * hs.c_cscan
     if _can_collapse(m, v, False):
-        what, cost, cls = _find_block(m, e, k, t)
+        what, cost, cls = make_block(m, e, k, t)
         if what == NO_ROOM:
+            m.task[k].compacting = NOT_TRIED
             _rest_until(m, g, t + COLLAPSE_RETRY_S)
             return scan, gs.collapse_at, COMPACTION
         if what == STOPPED or what == KILL_GUEST:

@@ -11,7 +11,8 @@ from memsim.account import COMPACTION
 from memsim.backing import BURN, DONE, KILL_GUEST, NEVER, STOPPED, back_page, touched
 from memsim.blocks import block_of
 from memsim.content import content_of, put
-from memsim.free_memory import give_page, isolate, let_go, take_page
+from memsim.cpu import wake
+from memsim.free_memory import free_block, give_page, isolate, let_go, take_page
 from memsim.hinting import on_take
 from memsim.host import drop_page
 from memsim.hugepages import is_guest_huge, split_guest
@@ -28,6 +29,7 @@ from memsim.quiet import stirred
 from memsim.state import (
     ANON,
     BALLOON,
+    COMPACTOR,
     FILE,
     FREE,
     G_BACK,
@@ -46,6 +48,7 @@ from memsim.state import (
     NOBODY,
     ORDER_0,
     RESIDENT,
+    TIMER,
     UNBACKED,
 )
 
@@ -224,15 +227,19 @@ def empty_block(
 
 
 @kernel
+def has_room(m: Machine, g: int) -> bool:
+    """Tell whether twice a block is free above the low watermark (compaction_suitable)."""
+    gs = m.guest[g]
+    return gs.free_pages - 2 * m.host[0].block_pages > gs.wm_low
+
+
+@kernel
 def is_deferred(m: Machine, g: int) -> bool:
     """Tell whether compaction for an allocation is not worth a try, and count that it was asked.
 
-    It takes twice a huge page of free memory beyond the low watermark, and after the n-th failure
-    in a row only every 2**n-th allocation tries (compaction_suitable, compaction_deferred).
+    After the n-th failure in a row only every 2**n-th allocation tries (compaction_deferred).
     """
     gs = m.guest[g]
-    if gs.free_pages - 2 * m.host[0].block_pages <= gs.wm_low:
-        return True
     gs.compact_considered += 1
     return gs.compact_considered < 1 << gs.compact_shift
 
@@ -296,10 +303,34 @@ def _score(m: Machine, g: int) -> float:
 
 
 @kernel
+def ask_kcompactd(m: Machine, g: int, t: float) -> None:
+    """Have kcompactd make one free block (wakeup_kcompactd)."""
+    m.guest[g].compact_asked = 1
+    k = int(m.guest[g].task0 + m.guest[g].tasks + COMPACTOR - 1)
+    if m.task[k].state == TIMER:
+        m.task[k].clock = t
+        wake(m, k, t)
+
+
+@kernel
+def _makes_one(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
+    # kcompactd for who asked: NO_ROOM when there is a free block, or none to be made.
+    g = m.task[k].guest
+    gs = m.guest[g]
+    what, cost, cls = NO_ROOM, 0.0, COMPACTION
+    if free_block(m, g) == NOBODY and (has_room(m, g) or gs.source_block != NOBODY):
+        what, cost, cls = compact(m, e, k, t)
+    if what == NO_ROOM:
+        gs.compact_asked = 0
+    return what, cost, cls
+
+
+@kernel
 def kcompactd(m: Machine, e: int, k: int, t: float) -> tuple[float, float, int]:
     """Compact ahead of need: every 0.5 s, if free memory is in pieces, until it is less so.
 
     After a round that brought nothing it waits for 64 times as long (kcompactd of mm/compaction.c).
+    Who asked for one block is served first, once kswapd has made room.
 
     Returns:
         As `kernel_tasks.kernel_step`.
@@ -309,6 +340,11 @@ def kcompactd(m: Machine, e: int, k: int, t: float) -> tuple[float, float, int]:
     if not gs.huge_pages or gs.lru_2011:
         return 0.0, NEVER, COMPACTION
     again = t + COMPACT_EVERY_S
+    if gs.compact_asked and gs.huge_left <= 0:
+        what, cost, cls = _makes_one(m, e, k, t)
+        if what == STOPPED or what == KILL_GUEST:
+            return touched(what, cost, cls)
+        return max(cost, 1e-7), 0.0, cls
     score = _score(m, tk.guest)
     if not tk.compacting:
         if t < gs.compact_at or score <= 100.0 - COMPACT_PROACTIVENESS + 10.0:

@@ -4,7 +4,7 @@ from memsim.account import BALLOON, KSWAPD
 from memsim.backing import NEVER, host_frame, touched
 from memsim.block_resize import BALLOON_HUGE
 from memsim.collapse import khugepaged
-from memsim.compaction import kcompactd
+from memsim.compaction import ask_kcompactd, kcompactd
 from memsim.guest import available
 from memsim.jit import kernel
 from memsim.machine import Machine
@@ -21,10 +21,13 @@ from memsim.state import KSWAPD as KSWAPD_TASK
 def _kswapd(m: Machine, k: int, t: float) -> tuple[float, float]:
     tk = m.task[k]
     gs = m.guest[tk.guest]
-    if gs.free_pages >= gs.wm_target_high:
+    if gs.free_pages >= gs.wm_target_high and gs.huge_left <= 0:
+        if gs.compact_asked:
+            ask_kcompactd(m, tk.guest, t)
         return 0.0, NEVER
     for_target = gs.free_pages >= gs.wm_high
     cost, freed, wrote = shrink(m, k, t)
+    gs.huge_left -= freed
     if for_target:
         gs.resize_s += cost
     if freed + wrote > 0:
@@ -32,6 +35,7 @@ def _kswapd(m: Machine, k: int, t: float) -> tuple[float, float]:
     if tk.fails > 0:
         return cost, 0.0
     # A whole round without progress.
+    gs.huge_left = 0
     if gs.writeback_pages > 0:
         return cost, t + CONGESTION_S
     return cost, NEVER if tk.rounds >= SCAN_ROUNDS else 0.0

@@ -146,6 +146,17 @@ class Phase:
     content: np.ndarray | None = None  # ALLOCATE: instead of the region's, for all of its pages
 
 
+class Defrag(IntEnum):
+    """What who wants a huge page does if there is none: /sys/kernel/mm/transparent_hugepage/defrag.
+
+    Of memory without MADV_HUGEPAGE; `madvise` is NEVER for it, and ALWAYS for that with it.
+    """
+
+    NEVER = 0  # takes small pages
+    DEFER = 1  # ... and wakes kswapd and kcompactd
+    ALWAYS = 2  # compacts and reclaims
+
+
 @dataclass(frozen=True)
 class Task:
     """A process with one thread."""
@@ -190,7 +201,7 @@ class GuestSpec:
     resize: Resize = Resize.BALLOON
     deflate_on_oom: bool = True
     huge_pages: bool = False  # of 2 MiB for anonymous memory, on first touch and by khugepaged
-    direct_compaction: bool = True  # first touches compact if no block is free: defrag=always
+    defrag: Defrag = Defrag.ALWAYS  # what its first touches do if no block is free
     tlb_share: float = TLB_SHARE  # a touch not in a huge page of both takes that much longer
     movable_balloon: bool = True  # compaction can move what is in it, since Linux 3.8
     stuck: bool = False  # never answers to targets

@@ -337,7 +337,7 @@ guest_dtype = np.dtype(
         ("deflate_on_oom", "u1"),
         ("movable_balloon", "u1"),
         ("huge_pages", "u1"),
-        ("direct_compaction", "u1"),
+        ("defrag", "u1"),
         ("tlb_share", "f8"),  # a touch outside of huge pages takes that much longer
         ("stuck", "u1"),
         ("lru_exact", "u1"),
@@ -382,6 +382,8 @@ guest_dtype = np.dtype(
         ("compact_considered", "i4"),
         ("compact_shift", "i4"),
         ("compact_at", "f8"),
+        ("compact_asked", "u1"),  # kcompactd is to make one free block
+        ("huge_left", "i8"),  # pages that kswapd has still to reclaim for it
         ("compact_score", "f8"),
         ("source_block", "i4"),  # isolated: what is free in it is not given out
         ("target_block", "i4"),  # pages are moved to it, counted from block0
@@ -503,7 +505,8 @@ task_dtype = np.dtype(
         ("wake_s", "f8"),
         # the script
         ("pending", "u1"),  # an access is under way
-        ("compacting", "u1"),  # 1: it makes a free block; 2: it did without for this access
+        ("compacting", "u1"),  # how far it is with making a free block, see `huge_alloc`
+        ("huge_freed", "i8"),  # pages that it reclaimed for it
         ("cur", "i4"),  # ... to this virtual page
         ("quiet_left", "i8"),  # quiet touches before the next loud one, or unknown
         ("quiet_size", "i8"),  # pages in use when that was drawn

@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from configs.loading import Bytes, Config, Seconds
-from memsim.spec import Async, Device, DeviceKind, Resize
+from memsim.spec import Async, Defrag, Device, DeviceKind, Resize
 from memsim.spec import Ksm as KsmSpec
 from memsim.spec import Reporting as ReportingSpec
 
@@ -53,6 +53,16 @@ class Resizing(StrEnum):
     BALLOON_HUGE = "balloon_huge"
     VIRTIO_MEM = "virtio_mem"
     FREE_TARGET = "free_target"
+
+
+class Defragment(StrEnum):
+    """What is done for a huge page where none is free: Linux' own words."""
+
+    ALWAYS = "always"
+    DEFER = "defer"
+    DEFER_MADVISE = "defer+madvise"
+    MADVISE = "madvise"
+    NEVER = "never"
 
 
 class Reporting(Config):
@@ -221,6 +231,19 @@ def async_mode(kernel: Kernel, wanted: AsyncFaults) -> Async:
     """What asynchronous faults mean under a kernel: in user mode only, since 2020."""
     on = Async.ANY if kernel == Kernel.OLD else Async.USER
     return {AsyncFaults.OFF: Async.OFF, AsyncFaults.HALT: Async.HALT, AsyncFaults.ON: on}[wanted]
+
+
+def defrag_mode(kernel: Kernel, wanted: Defragment | None) -> Defrag:
+    """What a setting means for a program that never calls madvise."""
+    if wanted is None:
+        wanted = Defragment.ALWAYS if kernel == Kernel.OLD else Defragment.MADVISE
+    return {
+        Defragment.ALWAYS: Defrag.ALWAYS,
+        Defragment.DEFER: Defrag.DEFER,
+        Defragment.DEFER_MADVISE: Defrag.DEFER,
+        Defragment.MADVISE: Defrag.NEVER,
+        Defragment.NEVER: Defrag.NEVER,
+    }[wanted]
 
 
 def resize_mode(kernel: Kernel, wanted: Resizing) -> Resize:

@@ -13,7 +13,7 @@ from configs.loading import parse_bytes
 from memsim import spec
 from scenarios import check, profiles
 from scenarios.build import Built, Owner, build_work
-from scenarios.machine import Hints, Kernel, async_mode, resize_mode
+from scenarios.machine import Hints, Kernel, async_mode, defrag_mode, resize_mode
 from scenarios.quantities import Amount, parse_amount
 from scenarios.randomise import Randomise
 from scenarios.randomness import Key, pick, stream, uniform
@@ -298,6 +298,7 @@ def guest_spec(
         resize=resize_mode(place.kernel, mechanisms.resize),
         deflate_on_oom=mechanisms.deflate_on_oom,
         huge_pages=mechanisms.huge_pages,
+        defrag=defrag_mode(place.kernel, mechanisms.defrag),
         tlb_share=mechanisms.tlb_share,
         movable_balloon=mechanisms.movable_balloon,
         stuck=guest.cooperation.stuck,

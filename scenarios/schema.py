@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from configs.loading import Bytes, Config, Seconds
 from memsim.params import TLB_SHARE
 from scenarios import check
-from scenarios.machine import AsyncFaults, Hints, Host, Kernel, Reporting, Resizing
+from scenarios.machine import AsyncFaults, Defragment, Hints, Host, Kernel, Reporting, Resizing
 from scenarios.quantities import GIB, Amount, AmountField
 from scenarios.randomise import Randomise, Range, Vary
 from scenarios.traces import STEP_S
@@ -27,6 +27,11 @@ class Mechanisms(Config):
     resize: Resizing = Resizing.BALLOON
     deflate_on_oom: bool = True
     huge_pages: bool = Field(default=False, description="2 MiB for anonymous memory of the guest")
+    defrag: Defragment | None = Field(
+        default=None,
+        description="what first touches do without a free block, as in"
+        " /sys/kernel/mm/transparent_hugepage; left out: always in 2011, madvise since 4.6",
+    )
     tlb_share: float = Field(
         default=TLB_SHARE, ge=0, le=1, description="a touch outside of them takes so much longer"
     )
@@ -42,6 +47,7 @@ class Arm(Config):
     resize: Resizing | None = None
     deflate_on_oom: bool | None = None
     huge_pages: bool | None = None
+    defrag: Defragment | None = None
     tlb_share: float | None = Field(default=None, ge=0, le=1)
     movable_balloon: bool | None = None
     kernel: Kernel | None = None

@@ -12,6 +12,7 @@ from memsim.spec import (
     Async,
     Cgroup,
     Curve,
+    Defrag,
     Device,
     DeviceKind,
     Entry,
@@ -179,6 +180,7 @@ def _with_huge_pages(r: random.Random, guest: GuestSpec) -> GuestSpec:
     return replace(
         guest,
         huge_pages=not guest.lru_exact and r.random() < 0.7,
+        defrag=Defrag(r.choice([0, 2] if guest.lru_2011 else [0, 1, 2, 2])),
         movable_balloon=r.random() < 0.7,
     )
 

@@ -8,7 +8,7 @@ import pytest
 
 from memsim import params
 from memsim.content import UNIQUE
-from memsim.spec import HostSpec, Ksm, Op, Pattern, Phase, RegionKind, Start
+from memsim.spec import Defrag, HostSpec, Ksm, Op, Pattern, Phase, RegionKind, Start
 from memsim.state import H_WROTE
 from tests.memsim.hosts import (
     allocate,
@@ -23,6 +23,7 @@ from tests.memsim.hosts import (
     seconds,
     sleep,
     task,
+    touch,
 )
 
 BLOCK = 512
@@ -59,11 +60,58 @@ def test_the_time_of_compaction_is_the_tasks_and_as_long_as_pages_are_moved() ->
 
 
 def test_without_direct_compaction_it_falls_back_to_small_pages() -> None:
-    fleet = run(in_pieces(allocate(2), hot=6, direct_compaction=False, lru_2011=True), 5.0)
+    fleet = run(in_pieces(allocate(2), hot=6, defrag=Defrag.NEVER, lru_2011=True), 5.0)
     gs = fleet.guest[0, 0]
     assert gs["thp_fault_fallback"] > 0
     assert gs["thp_fault_alloc"] + gs["thp_fault_fallback"] == 6
     assert gs["compact_migrated"] == 0
+
+
+def full(
+    defrag: Defrag,
+    old: bool,
+    wants: Phase = allocate(1),  # noqa: B008  it is frozen
+) -> HostSpec:
+    """A guest full of cache, and then a program that wants four huge pages."""
+    size = 20 * BLOCK
+    reader = task(read(0, count=size, pattern=Pattern.SEQUENTIAL, cost_s=1e-5))
+    settings: dict[str, Any] = {
+        "pages": 16 * BLOCK,
+        "vcpus": 3,
+        "huge_pages": True,
+        "regions": [file(size), anon(4 * BLOCK)],
+        "defrag": defrag,
+        "lru_2011": old,
+    }
+    return host(guest(task(sleep(3.0), wants), reader, **settings))
+
+
+def test_kernels_of_2011_reclaim_for_a_huge_page() -> None:
+    before = run(full(Defrag.ALWAYS, old=True), 2.9).guest[0, 0]
+    gs = run(full(Defrag.ALWAYS, old=True), 4.0).guest[0, 0]
+    assert before["free_blocks"] == 0
+    assert gs["thp_fault_alloc"] == 4
+    assert gs["alloc_stalls"] > before["alloc_stalls"]
+    # At least a block for each, and at most the room for compaction and a batch.
+    freed = int(gs["direct_reclaim"] - before["direct_reclaim"])
+    assert BLOCK <= freed <= 4 * (2 * BLOCK + params.RECLAIM_BATCH)
+
+
+def test_today_a_first_touch_without_room_for_compaction_fails_at_once() -> None:
+    gs = run(full(Defrag.ALWAYS, old=False), 4.0).guest[0, 0]
+    assert gs["thp_fault_fallback"] == 4
+    assert gs["compact_stall"] == gs["compact_migrated"] == 0
+
+
+@pytest.mark.parametrize(("defrag", "made"), [(Defrag.NEVER, 0), (Defrag.DEFER, 1)])
+def test_to_defer_is_to_have_kswapd_and_kcompactd_make_a_block(defrag: Defrag, made: int) -> None:
+    spec = full(defrag, old=False, wants=touch(1, count=1, write=1.0))
+    before = run(spec, 2.9).guest[0, 0]
+    gs = run(spec, 3.4).guest[0, 0]
+    assert gs["thp_fault_fallback"] == 1
+    assert before["free_blocks"] == 0
+    assert gs["free_blocks"] >= made
+    assert (gs["free_pages"] > before["free_pages"] + BLOCK) == (made > 0)
 
 
 def test_unmovable_pages_keep_their_blocks() -> None:
@@ -86,7 +134,7 @@ def test_unmovable_pages_keep_their_blocks() -> None:
 
 def test_what_is_stored_while_khugepaged_copies_is_not_lost() -> None:
     spec = in_pieces(
-        allocate(2), free(1), hot=12, pages=20 * BLOCK, direct_compaction=False, lru_2011=True
+        allocate(2), free(1), hot=12, pages=20 * BLOCK, defrag=Defrag.NEVER, lru_2011=True
     )
     one = spec.guests[0]
     same = anon(12 * BLOCK, content=np.full(12 * BLOCK, 9, np.uint32))
@@ -117,7 +165,7 @@ def test_what_is_stored_while_khugepaged_copies_is_not_lost() -> None:
 def test_khugepaged_makes_small_pages_huge_eight_blocks_in_ten_seconds() -> None:
     # 4096 pages a pass: 1.6 MiB/s.
     spec = in_pieces(
-        allocate(2), free(1), hot=12, pages=20 * BLOCK, direct_compaction=False, lru_2011=True
+        allocate(2), free(1), hot=12, pages=20 * BLOCK, defrag=Defrag.NEVER, lru_2011=True
     )
     until = [9.0, 11.0, 19.0, 21.0, 31.0]
     fleet = run(spec, 5.0)

@@ -233,6 +233,12 @@ def sleep_until(m: Machine, k: int, when: float) -> None:
 
 
 @kernel
+def rests(m: Machine, k: int) -> bool:
+    """Tell whether a kernel task has nothing to do; asleep above memory.high it has."""
+    return m.task[k].state == TIMER and m.task[k].wait == FREE_VCPU
+
+
+@kernel
 def stop_vcpu(m: Machine, e: int, k: int, how: int, cls: int, t: float) -> None:
     """Let go of a vCPU's task that now waits: the vCPU is free, blocked or halted."""
     cpu = m.cpu[e]

@@ -62,6 +62,8 @@ def new_request(m: Machine, kind: int, device: int, guest: int, cls: int) -> int
     rq.cls = cls
     rq.over = QUEUED
     rq.swap = 0
+    rq.owed = 0
+    rq.pressed = 0
     rq.wanted = NOT_WANTED
     rq.device = device
     rq.guest = guest

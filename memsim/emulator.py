@@ -1,13 +1,13 @@
 """The emulator's I/O threads: virtual disk requests, whose DMA needs resident guest pages.
 
 Its faults are the host's own: they wait for swap like any, and are never asynchronous for the
-guest (stale reads, as VSwapper calls them).  It reclaims nothing itself but wakes those who do.
+guest (stale reads, as VSwapper calls them).  It reclaims nothing itself but wakes those who do,
+and pays for what it charges above `memory.high` as vCPUs do (`throttle`).
 """
 
 import numpy as np
 
 from memsim.account import HOST_SWAP, NOMINAL
-from memsim.cgroups import above_high
 from memsim.content import put_image
 from memsim.cpu import first_thread, wake_thread
 from memsim.disk import end_share, free_request, new_request, serve, submit, unloaded_s
@@ -35,11 +35,13 @@ from memsim.state import (
     R_PAGE,
     R_QUEUED,
     R_SERVED,
+    R_THROTTLED,
     SWAP_READ,
     SWAP_WRITE,
     SWAPPED,
     UNBACKED,
 )
+from memsim.throttle import PAID, RECLAIMS, worker_returns
 from memsim.waits import book_waiters
 
 
@@ -47,8 +49,8 @@ from memsim.waits import book_waiters
 def _set_state(m: Machine, r: int, state: int, t: float) -> None:
     book_waiters(m, r, t)
     rq = m.request[r]
-    was = rq.state == R_PAGE or rq.state == R_FRAME
-    now = state == R_PAGE or state == R_FRAME
+    was = rq.state == R_PAGE or rq.state == R_FRAME or rq.state == R_THROTTLED
+    now = state == R_PAGE or state == R_FRAME or state == R_THROTTLED
     if was != now:
         group_stall(m, rq.guest, 1 if now else -1, t)
         m.host[0].page_waiters += 1 if now else -1
@@ -167,6 +169,7 @@ def _read_code(m: Machine, r: int, t: float) -> bool:
     hs.free_pages -= missing
     hs.cached_pages += missing
     gr.usage += missing
+    m.request[r].owed += int(missing * hs.sub)
     gs.code_resident += missing
     if cls == NOMINAL:
         gs.code_read += missing
@@ -200,6 +203,18 @@ def _pin(m: Machine, r: int, p: int) -> None:
 
 
 @kernel
+def _pays(m: Machine, r: int, t: float) -> bool:
+    # What was charged above memory.high comes before the device: True if that is not over yet.
+    what, seconds = worker_returns(m, r, t)
+    if what == PAID:
+        return False
+    _set_state(m, r, R_FRAME if what == RECLAIMS else R_THROTTLED, t)
+    m.request[r].asked = NOBODY
+    schedule(m, request_entity(m, r), t + seconds, m.request[r].guest)
+    return True
+
+
+@kernel
 def go_on(m: Machine, r: int, t: float) -> None:
     """Let the emulator go on with a disk request: code, then each page, then the device."""
     rq = m.request[r]
@@ -210,6 +225,7 @@ def go_on(m: Machine, r: int, t: float) -> None:
         return
     if not _read_code(m, r, t):
         return
+    row = group_of(m, rq.guest)
     while rq.cursor < rq.count:
         p = request_page(m, r, rq.cursor)
         state = m.page[p].hstate
@@ -219,7 +235,9 @@ def go_on(m: Machine, r: int, t: float) -> None:
             _await_turn(m, r, t)
             return
         # A request of many positionings stands for many small ones: so do its faults.
+        charged = m.group[row].charged
         need, cost, cls = fault(m, p, rq.kind == DISK_READ, rq.ops > 1.0, t)
+        rq.owed += int((m.group[row].charged - charged) * m.host[0].sub)
         if need == NEED_READ:
             _set_state(m, r, R_PAGE, t)
             rq.parent = m.page[p].hprev
@@ -236,10 +254,10 @@ def go_on(m: Machine, r: int, t: float) -> None:
             rq.why = cls
             schedule(m, request_entity(m, r), t + cost, rq.guest)
             return
-    if above_high(m, group_of(m, rq.guest)):
-        wake_thread(m, limiter(m, rq.guest), t)
-    _set_state(m, r, R_EMULATOR, t)
     _end_turn(m, r, t)
+    if _pays(m, r, t):
+        return
+    _set_state(m, r, R_EMULATOR, t)
     submit(m, r, t)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from memsim.blocks import block_of, block_push, block_remove
 from memsim.content import keep_file
-from memsim.cpu import wake
+from memsim.cpu import rests, wake
 from memsim.hinting import on_free, on_take
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_push_tail, guest_remove, guest_row
@@ -24,7 +24,6 @@ from memsim.state import (
     KSWAPD,
     NOBODY,
     ORDER_0,
-    TIMER,
 )
 
 
@@ -173,6 +172,6 @@ def let_go(m: Machine, g: int) -> None:
 def wake_kswapd(m: Machine, g: int, t: float) -> None:
     """Wake the guest's kswapd if it sleeps and has not given up."""
     k = kswapd_of(m, g)
-    if m.task[k].state == TIMER and m.task[k].rounds < SCAN_ROUNDS:
+    if rests(m, k) and m.task[k].rounds < SCAN_ROUNDS:
         m.task[k].clock = t
         wake(m, k, t)

@@ -14,11 +14,11 @@ that leaves a free list).
 import numpy as np
 
 from memsim.blocks import piece
-from memsim.cpu import sleep_until
+from memsim.cpu import rests, sleep_until
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_remove
 from memsim.machine import Machine
-from memsim.state import BALLOON, G_BITS, G_HINT, G_REPORTED, ORDER_0, REPORTER, TIMER
+from memsim.state import BALLOON, G_BITS, G_HINT, G_REPORTED, ORDER_0, REPORTER
 
 NONE, BITMAP, REPORTING = range(3)  # memsim.spec.Hinting
 
@@ -45,7 +45,7 @@ def _ask_for_report(m: Machine, g: int) -> None:
         return
     gs.report_at = m.host[0].time_s + gs.report_every_s
     k = gs.task0 + gs.tasks + REPORTER - 1
-    if m.task[k].state == TIMER:
+    if rests(m, k):
         sleep_until(m, k, gs.report_at)
 
 

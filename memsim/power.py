@@ -40,10 +40,8 @@ from memsim.state import (
     NEVER,
     NOBODY,
     OFF,
-    R_CODE,
     R_FRAME,
     R_FREE,
-    R_PAGE,
     READING,
     RESIDENT,
     SWAP_READ,
@@ -259,7 +257,7 @@ def _zap_requests(m: Machine, g: int, t: float) -> None:
         if rq.state == R_FREE or rq.guest != g or rq.kind == SWAP_READ:
             continue
         rq.zapped = 1
-        if rq.state == R_PAGE or rq.state == R_FRAME or rq.state == R_CODE:
+        if rq.state >= R_FRAME:  # it waits for anything but the device
             cancel(m, m.host[0].cpus + m.host[0].tasks + r)
             go_on(m, r, t)
 

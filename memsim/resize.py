@@ -20,7 +20,7 @@ from memsim.block_resize import (
     missing,
     resize_blocks,
 )
-from memsim.cpu import wake
+from memsim.cpu import rests, wake
 from memsim.free_memory import give_page, kswapd_of, pop_page, wake_kswapd
 from memsim.host import drop_page
 from memsim.jit import kernel
@@ -42,7 +42,6 @@ from memsim.state import (
     MERGED,
     NOBODY,
     RESIDENT,
-    TIMER,
     UNBACKED,
 )
 
@@ -109,7 +108,7 @@ def set_target(m: Machine, g: int, pages: int, t: float) -> None:
         _act(m, g, t)
         return
     k = ballooner(m, g)
-    if m.task[k].state == TIMER:
+    if rests(m, k):
         m.task[k].clock = t
         wake(m, k, t)
 
@@ -137,8 +136,8 @@ def reached(m: Machine, g: int) -> bool:
         return missing(m, g) == 0
     if gs.resize == BALLOONS:
         return gs.balloon_pages == gs.pages - gs.goal_pages
-    rests = m.task[kswapd_of(m, g)].state == TIMER
-    return gs.free_pages >= (gs.wm_target_low if rests else gs.wm_target_high)
+    settled = rests(m, kswapd_of(m, g))
+    return gs.free_pages >= (gs.wm_target_low if settled else gs.wm_target_high)
 
 
 @kernel

@@ -73,7 +73,7 @@ def detach(m: Machine, k: int, t: float) -> None:
     elif tk.state == ON_EVENT:
         book_time(m, k, IDLE, t - tk.clock)
         tk.clock = max(tk.clock, t)
-    elif tk.state == TIMER and tk.kind == 0 and tk.clock > t:  # it will not sleep to the end
+    elif tk.state == TIMER and tk.clock > t:  # it will not sleep to the end
         rest = min(tk.clock - t, m.book[k, tk.wait_cls])
         m.book[k, tk.wait_cls] -= rest
         tk.clock -= rest

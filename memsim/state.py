@@ -647,7 +647,7 @@ SWAP_READ, SWAP_WRITE, DISK_READ, DISK_WRITE, CODE_READ = range(5)
 # request.wanted: who reclaims what a write makes clean
 NOT_WANTED, ASYNC, DIRECT = range(3)
 # request.state
-R_FREE, R_EMULATOR, R_QUEUED, R_SERVED, R_FRAME, R_PAGE, R_CODE = range(7)
+R_FREE, R_EMULATOR, R_QUEUED, R_SERVED, R_FRAME, R_PAGE, R_CODE, R_THROTTLED = range(8)
 
 request_dtype = np.dtype(
     [
@@ -673,6 +673,8 @@ request_dtype = np.dtype(
         ("from_s", "f8"),  # begin of the share in service; R_CODE: nominal end of that
         ("why", "u1"),  # R_EMULATOR, R_CODE: class of what the emulator does
         ("asked", "i8"),  # R_FRAME: how often that thread had given up when it was asked
+        ("owed", "i4"),  # small pages charged above memory.high and not paid for
+        ("pressed", "u1"),  # who reclaims for its cgroup was asked to
         ("coded", "u1"),  # the emulator's code was read for it
         ("zapped", "u1"),  # its guest is gone
         ("wanted", "u1"),  # DISK_WRITE of guest reclaim: by kswapd (ASYNC) or directly (DIRECT)

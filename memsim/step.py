@@ -51,10 +51,8 @@ from memsim.state import (
     OF_VCPU,
     ON_FRAME,
     ON_IO,
-    R_CODE,
     R_EMULATOR,
     R_FRAME,
-    R_PAGE,
     R_SERVED,
     RUNNABLE,
     RUNNING,
@@ -62,7 +60,7 @@ from memsim.state import (
     TIMER,
 )
 from memsim.state import KSMD as KSM_THREAD
-from memsim.throttle import PAID, RECLAIMS, return_to_guest
+from memsim.throttle import PAID, RECLAIMS, owes, return_to_guest
 from memsim.timeline import turn
 from memsim.touch import FOLLOW, PAUSE, SHARED, SLICE, count_accesses, is_open, run, served, walk_s
 from memsim.waits import begin_cpu_wait, book_time, set_cpu
@@ -178,7 +176,7 @@ def _pays(m: Machine, e: int, k: int, t: float) -> bool:
 def _run_script(m: Machine, e: int, k: int, t: float) -> None:
     # Let a script's task, whose clock is t, do shared things at t and run ahead from there.
     tk = m.task[k]
-    if m.cpu[e].owed > 0 and _pays(m, e, k, t):
+    if owes(m, e) and _pays(m, e, k, t):
         return
     limit = m.host[0].tick_s
     if _contended(m, e):
@@ -216,6 +214,8 @@ def _run_script(m: Machine, e: int, k: int, t: float) -> None:
 def _run_kernel(m: Machine, e: int, k: int, t: float) -> None:
     # Let a kernel task do its next piece of work.
     tk = m.task[k]
+    if owes(m, e) and _pays(m, e, k, t):
+        return
     cost, again, cls = kernel_step(m, e, k, t)
     if again == WAITS:  # for the host to back a page
         return
@@ -399,7 +399,7 @@ def _slice_end(m: Machine, e: int, t: float) -> None:
     if tk.stalls:  # direct reclaim is over, for this slice
         stop_stall(m, k, t)
         start_running(m, k, t)
-    if tk.kind and cpu.why == SLEEPS:
+    if tk.kind and cpu.why == SLEEPS and not owes(m, e):
         stop_running(m, k, t)
         stop_vcpu(m, e, k, FREE_VCPU, 0, t)
         _rest(m, k, tk.wake_s)
@@ -461,7 +461,7 @@ def _timer(m: Machine, k: int, t: float) -> None:
 @kernel
 def _request_event(m: Machine, r: int, t: float) -> None:
     rq = m.request[r]
-    if rq.state == R_EMULATOR or rq.state == R_PAGE or rq.state == R_FRAME or rq.state == R_CODE:
+    if rq.state == R_EMULATOR or rq.state >= R_FRAME:
         go_on(m, r, t)
         if in_vain(m, r):
             rq.asked = NOBODY

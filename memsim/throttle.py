@@ -2,15 +2,18 @@
 
 mem_cgroup_handle_over_high of mm/memcontrol.c (5.13): it reclaims from its own cgroup for as long
 as that brings something, or 16 times in vain; then, if it still owes more than 10 ms, it sleeps,
-by the square of the overage, before it goes on.  All tasks of the vCPU wait with it.  A charge of
-the emulator only wakes the thread that reclaims for its cgroup, it is not put to sleep.
+by the square of the overage, before it goes on.  All tasks of the vCPU wait with it, and so do
+tasks of the guest's kernel for what they charged.
+
+An emulator's worker is a task like any (only what charges in an interrupt leaves it to high_work),
+so its request goes on no sooner than it has paid.  The thread of its cgroup reclaims for it.
 """
 
 from memsim.account import HOST_RECLAIM, THROTTLE
 from memsim.backing import wait_for_frame
 from memsim.cgroups import above_high, throttle_s
-from memsim.cpu import sleep_until, start_stall, stop_vcpu
-from memsim.frames import group_of
+from memsim.cpu import sleep_until, start_stall, stop_vcpu, wake_thread
+from memsim.frames import group_of, limiter
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.params import CONGESTION_S, SCAN_ROUNDS, THROTTLE_LEAST_S
@@ -22,6 +25,13 @@ from memsim.state import BLOCKS_VCPU, OF_VCPU
 from memsim.waits import book_time
 
 PAID, RECLAIMS, STOPPED = range(3)
+
+
+@kernel
+def owes(m: Machine, e: int) -> bool:
+    """Tell whether a vCPU has to pay before it does anything else; a batch begun is ended first."""
+    cpu = m.cpu[e]
+    return cpu.owed > 0 and (cpu.paying != 0 or cpu.stage == NO_BATCH)
 
 
 @kernel
@@ -95,3 +105,32 @@ def return_to_guest(m: Machine, e: int, k: int, t: float) -> tuple[int, float]:
     cost = reclaim_step(m, e, row, t)
     cpu.tried = cpu.stage == NO_BATCH
     return RECLAIMS, max(cost, 1e-7)
+
+
+@kernel
+def worker_returns(m: Machine, r: int, t: float) -> tuple[int, float]:
+    """Go on with what an emulator's worker owes for what its request charged above `memory.high`.
+
+    Returns:
+        (PAID, 0): the request may go on; (RECLAIMS, s): memory is reclaimed for it, look again
+        after s; (STOPPED, s): it sleeps so long, and has paid then.
+    """
+    rq = m.request[r]
+    row = group_of(m, rq.guest)
+    gr = m.group[row]
+    if rq.owed == 0 or not above_high(m, row):
+        rq.owed = rq.pressed = 0
+        return PAID, 0.0
+    e = limiter(m, rq.guest)
+    if not rq.pressed:
+        rq.pressed = 1
+        gr.high_events += 1
+        wake_thread(m, e, t)
+    seconds = throttle_s(gr.usage, gr.high, rq.owed)
+    if seconds > THROTTLE_LEAST_S and m.cpu[e].run:
+        return RECLAIMS, CONGESTION_S
+    rq.owed = rq.pressed = 0
+    if seconds <= THROTTLE_LEAST_S:
+        return PAID, 0.0
+    gr.throttled_s += seconds
+    return STOPPED, seconds

@@ -7,7 +7,7 @@ difference when it ends.  Integrals only advance while somebody waits, so that n
 where nobody does.
 """
 
-from memsim.account import HOST_RECLAIM, HOST_SWAP, N_CLASSES, NOMINAL, QUEUED, RESTART
+from memsim.account import HOST_RECLAIM, HOST_SWAP, N_CLASSES, NOMINAL, QUEUED, RESTART, THROTTLE
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.pressure import group_work
@@ -21,6 +21,7 @@ from memsim.state import (
     R_FRAME,
     R_QUEUED,
     R_SERVED,
+    R_THROTTLED,
 )
 
 
@@ -256,6 +257,8 @@ def book_waiters(m: Machine, r: int, t: float) -> None:
             _book_service(m, k, rq.cls, rq.from_s + rq.nominal_s, rq.over, t)
         elif rq.state == R_FRAME:
             book_time(m, k, HOST_RECLAIM, t - tk.clock)
+        elif rq.state == R_THROTTLED:
+            book_time(m, k, THROTTLE, t - tk.clock)
         elif rq.state == R_CODE:
             _book_service(m, k, rq.why, rq.from_s, QUEUED, t)
         elif rq.state == R_EMULATOR:

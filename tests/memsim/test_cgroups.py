@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memsim import cgroups
+from memsim.account import CLASSES
 from memsim.fleet import Fleet
 from memsim.spec import (
     Act,
@@ -16,12 +17,15 @@ from memsim.spec import (
     Cgroup,
     Entry,
     GuestSpec,
+    Hinting,
     HostSpec,
     Pattern,
     Region,
     RegionKind,
+    Reporting,
     Start,
 )
+from memsim.state import COLLAPSER
 from tests.memsim.hosts import (
     SLOW,
     SSD,
@@ -30,8 +34,10 @@ from tests.memsim.hosts import (
     anon,
     compute,
     file,
+    free,
     guest,
     host,
+    machine,
     read,
     run,
     seconds,
@@ -195,6 +201,61 @@ def test_high_that_cannot_be_met_throttles() -> None:
     # Asleep above high is pressure of the cgroup and of the host.
     assert seen["psi_some_s"] >= spent["throttle"] * 0.999
     assert fleet.host[0]["psi_some_s"] >= spent["throttle"] * 0.999
+
+
+def test_an_emulator_that_charges_above_high_sleeps_as_a_vcpu_does() -> None:
+    # The same memory, filled by reading a file: what cannot be reclaimed is paid for by sleep.
+    one = guest(
+        task(sleep(1.0), read(0, count=1300, pattern=Pattern.SEQUENTIAL)),
+        regions=[file(1300)],
+        pages=2048,
+        high_pages=1000,
+        emulator_pages=0,
+    )
+    fleet = run(host(one, swap_pages=0), 100.0)
+    group = fleet.group[0, 1 + fleet.guest[0, 0]["cgroup"]]
+    assert fleet.guest[0, 0]["file_pages"] == 1300
+    assert group["high_events"] > 0
+    # Its own code and that data stay: a fifth over, a worker sleeps 2 s for each 32 pages.
+    assert group["throttled_s"] == pytest.approx(2.0 * round(group["throttled_s"] / 2.0))
+    assert 10 * 2.0 <= group["throttled_s"] <= 1300 / 32 * 2.0
+    # Two requests are ahead of the reader at most: it waits for them together, under pressure.
+    assert group["throttled_s"] * 0.49 <= seconds(fleet)["throttle"] <= group["throttled_s"] * 1.01
+    assert group["psi_some_s"] >= seconds(fleet)["throttle"] * 0.999
+
+
+def test_what_a_kernel_task_charges_above_high_it_pays_itself() -> None:
+    # khugepaged fills blocks that the host dropped; the program sleeps and pays nothing.
+    size = 6 * 512
+    regions = [file(size), file(size), anon(12 * 512)]
+    in_order: dict[str, Any] = {"count": size, "pattern": Pattern.SEQUENTIAL, "cost_s": 1e-5}
+    one = guest(
+        task(sleep(2.0), allocate(2), free(1)),
+        task(read(0, **in_order), free(0)),
+        task(read(1, **in_order)),
+        regions=regions,
+        pages=20 * 512,
+        vcpus=3,
+        huge_pages=True,
+        emulator_pages=0,
+        direct_compaction=False,
+        lru_2011=True,
+        hinting=Hinting.REPORTING,
+        reporting=Reporting(order=0),
+    )
+    fleet = run(host(one, swap_pages=0), 9.0)
+    resident = int(fleet.guest[0, 0]["resident_pages"])
+    fleet.set_cgroups(np.array([[-1]]), np.array([[resident - 50]]))
+    fleet.advance(np.array([31.0]))
+    fleet.check()
+    assert fleet.guest[0, 0]["thp_collapse_alloc"] > 0
+    m = machine(fleet)
+    throttle = CLASSES.index("throttle")
+    kinds = m.task["kind"][: m.host[0]["tasks"]]
+    slept = m.book[: len(kinds), throttle]
+    assert slept[kinds == COLLAPSER].sum() > 0
+    assert slept.sum() == slept[kinds == COLLAPSER].sum()
+    assert not m.cpu["owed"].any()
 
 
 def test_lowering_high_reclaims_without_charges_and_is_no_pressure() -> None:

@@ -26,7 +26,7 @@ from memsim.guest_lru import mark_accessed
 from memsim.guest_readahead import go_on_ahead, plan, read_run, read_swap, read_window
 from memsim.guest_swap import free_gslot
 from memsim.hinting import BITMAP, on_alloc
-from memsim.huge_alloc import DOES_WITHOUT, leave_to_kswapd, make_block
+from memsim.huge_alloc import DOES_WITHOUT, NOT_TRIED, leave_to_kswapd, make_block
 from memsim.hugepages import is_guest_huge, map_huge
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_row
@@ -73,6 +73,7 @@ from memsim.waits import begin_io_wait
 from memsim.writeback import flush_excess, too_dirty
 
 _DEFER, _ALWAYS = 1, 2  # memsim.spec.Defrag
+_SKIPPED = 8  # beside what `backing` and `compaction` say: there is to be no page
 _ANON, _FILE, _KERNEL = range(3)  # memsim.spec.RegionKind
 
 
@@ -217,6 +218,19 @@ def _fill_huge(m: Machine, e: int, k: int, b: int, t: float) -> tuple[int, float
 
 
 @kernel
+def _skip_part(m: Machine, k: int, v: int) -> int:
+    # Of the part that a huge page would have mapped, this is the last access.
+    tk = m.task[k]
+    rg = m.region[m.phase[tk.phase].region]
+    pages = m.host[0].block_pages
+    end = v - (v - rg.vpage0) % pages + pages
+    rest = min(end, rg.vpage0 + rg.pages) - v - 1
+    tk.cursor += rest
+    tk.phase_n += rest
+    return _SKIPPED
+
+
+@kernel
 def _first_touch(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float, int]:
     # A page of anonymous or kernel memory that has none yet.
     g = m.task[k].guest
@@ -224,6 +238,8 @@ def _first_touch(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, flo
         what, cost, cls = _touch_huge(m, e, k, v, t)
         if what != NO_ROOM:
             return what, cost, cls
+    if m.phase[m.task[k].phase].huge_only:
+        return _skip_part(m, k, v), m.host[0].c_gfault, NOMINAL
     p = alloc_page(m, g, t)
     if p == NOBODY:
         return guest_reclaim(m, e, k, t)
@@ -367,6 +383,12 @@ def _finish(m: Machine, k: int, p: int, t: float) -> None:
 
 
 @kernel
+def _end_access(m: Machine, k: int) -> None:
+    m.task[k].pending = 0
+    m.task[k].compacting = NOT_TRIED
+
+
+@kernel
 def _found_ahead(m: Machine, k: int, v: int, t: float) -> float:
     # Readahead left a mark on the page: on every one that it read from swap, and in files where it
     # is to go on.  Returns the time that this takes.
@@ -405,6 +427,9 @@ def access(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
         return STOPPED, 0.0, THROTTLE
     if m.vpage[v].page < 0:
         what, cost, cls = _guest_side(m, e, k, v, t)
+        if what == _SKIPPED:
+            _end_access(m, k)
+            return DONE, cost, cls
         if what != DONE:
             return what, cost, cls
     p = m.vpage[v].page
@@ -429,6 +454,5 @@ def access(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
         # Guest time spent so far is small beside it and goes with it.
         return what, cost + more, why
     _finish(m, k, p, t)
-    tk.pending = 0
-    tk.compacting = 0
+    _end_access(m, k)
     return DONE, cost + more, why if more > 0.0 else cls

@@ -150,6 +150,8 @@ def _check_phase(guest: GuestSpec, task: Task, phase: Phase, at: str) -> None:
         memory = (Op.ALLOCATE, Op.HINT_FREE, Op.FOLLOW)
         need(kind != RegionKind.FILE or phase.op not in memory, f"op: {phase.op.name} of a file")
         user = (Op.READ, Op.WRITE, Op.HINT_FREE)
+        only = phase.op == Op.ALLOCATE and phase.rate <= 0.0 and phase.rate_curve < 0
+        need(only or not phase.huge_only, "huge_only: of a closed-loop ALLOCATE")
         need(kind != RegionKind.KERNEL or phase.op not in user, f"op: {phase.op.name} of a kernel")
         if phase.op in (Op.TOUCH, Op.READ, Op.WRITE):
             need(phase.cost_s > 0, f"cost_s: {phase.cost_s}, more than 0 expected")
@@ -415,6 +417,7 @@ class _Builder:
                 "backlog_s",
                 "interval_s",
                 "jump",
+                "huge_only",
             ]
         }
         out |= {

@@ -96,17 +96,18 @@ def make_block(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
     if tk.compacting == RECLAIMS:
         return BURN, _reclaim(m, k, t), GUEST_RECLAIM
     if not has_room(m, g) and m.guest[g].source_block == NOBODY:
-        tk.compacting = RECLAIMS if tk.compacting == COMPACTS else DOES_WITHOUT
-        return BURN, 0.0, COMPACTION
+        again = tk.compacting == COMPACTS
+        tk.compacting = RECLAIMS if again else DOES_WITHOUT
+        return BURN if again else NO_ROOM, 0.0, COMPACTION
     what, cost, cls = compact(m, e, k, t)
     if what != NO_ROOM:
         return BURN if what == DONE else what, cost, cls
     if tk.compacting == COMPACTS:
         tk.compacting = RECLAIMS
-    else:
-        judge(m, g, False)
-        tk.compacting = DOES_WITHOUT
-    return BURN, cost, cls
+        return BURN, cost, cls
+    judge(m, g, False)
+    tk.compacting = DOES_WITHOUT
+    return NO_ROOM, cost, cls
 
 
 @kernel

@@ -143,6 +143,7 @@ class Phase:
     stream: int = -1  # STREAM: index into GuestSpec.streams
     jump: int = 0  # REPEAT: index of a phase of this task
     event: int = -1  # WAIT, SIGNAL: events are numbered per guest
+    huge_only: bool = False  # ALLOCATE: what gets no huge page gets none, as a pool of them
     content: np.ndarray | None = None  # ALLOCATE: instead of the region's, for all of its pages
 
 

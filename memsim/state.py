@@ -687,6 +687,7 @@ phase_dtype = np.dtype(
         ("op", "u1"),
         ("pattern", "u1"),
         ("kernel", "u1"),
+        ("huge_only", "u1"),
         ("image", "i8"),  # row of `image` for its region's first page
         ("region", "i4"),  # host-wide
         ("write", "f8"),

@@ -305,7 +305,13 @@ class _Script:
         count = min(pages, self.owner.pages(phase.bytes.of(pages * self.owner.page)))
         if isinstance(phase, Allocate):
             cost_s = phase.cost * self.owner.page / ACCESS_BYTES
-            line = spec.Phase(spec.Op.ALLOCATE, region=region, count=count, cost_s=cost_s)
+            line = spec.Phase(
+                spec.Op.ALLOCATE,
+                region=region,
+                count=count,
+                cost_s=cost_s,
+                huge_only=phase.huge_only,
+            )
             if phase.content is None:
                 return line
             numbers = content_numbers(phase.content, pages, self.owner.page, self.owner.guest_id)

@@ -131,6 +131,9 @@ class Allocate(Config):
         default=0.0, ge=0, description="CPU time of the program per 4 KiB, beside the fault's"
     )
     content: Content | None = Field(default=None, description="instead of the region's")
+    huge_only: bool = Field(
+        default=False, description="what gets no huge page gets none, as a pool of them"
+    )
 
 
 class Free(Config):

@@ -103,6 +103,31 @@ def test_today_a_first_touch_without_room_for_compaction_fails_at_once() -> None
     assert gs["compact_stall"] == gs["compact_migrated"] == 0
 
 
+def test_a_pool_of_huge_pages_takes_no_small_ones_and_counts_what_it_misses() -> None:
+    pool = Phase(Op.ALLOCATE, region=1, huge_only=True)
+    gs = run(full(Defrag.ALWAYS, old=False, wants=pool), 4.0).guest[0, 0]
+    assert gs["thp_fault_fallback"] == 4
+    assert gs["anon_pages"] == 0
+    gs = run(full(Defrag.ALWAYS, old=True, wants=pool), 4.0).guest[0, 0]
+    assert gs["thp_fault_alloc"] == 4
+    assert gs["anon_pages"] == 4 * BLOCK
+
+
+def test_who_compacts_and_reclaims_in_vain_falls_back_once() -> None:
+    # Half of memory is the kernel's, page by page between the cache's: no block can be made.
+    spec = in_pieces(sleep(1.0), allocate(2), hot=2, lru_2011=True)
+    one = spec.guests[0]
+    slab = replace(one.regions[1], kind=RegionKind.KERNEL)
+    grow = Phase(Op.ALLOCATE, region=1, cost_s=1e-5)
+    regions = (file(20 * BLOCK), slab, one.regions[2])
+    reader = task(read(0, count=20 * BLOCK, pattern=Pattern.SEQUENTIAL, cost_s=1e-5))
+    one = replace(one, pages=12 * BLOCK, regions=regions, tasks=(one.tasks[0], reader, task(grow)))
+    gs = run(replace(spec, guests=(one,)), 5.0).guest[0, 0]
+    assert gs["alloc_stalls"] > 0
+    assert gs["thp_fault_alloc"] + gs["thp_fault_fallback"] == 2
+    assert gs["thp_fault_fallback"] > 0
+
+
 @pytest.mark.parametrize(("defrag", "made"), [(Defrag.NEVER, 0), (Defrag.DEFER, 1)])
 def test_to_defer_is_to_have_kswapd_and_kcompactd_make_a_block(defrag: Defrag, made: int) -> None:
     spec = full(defrag, old=False, wants=touch(1, count=1, write=1.0))

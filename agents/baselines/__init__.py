@@ -2,7 +2,8 @@
 
 A baseline is one module here: `slides.py` holds the policy class `Slides`, its thresholds
 `SlidesConfig` (a frozen dataclass, defaults as shipped) and the pure `rule` in the original's own
-units.  A new module is found by its name; nothing else is to be edited.
+units.  A new module is found by its name; nothing else is to be edited.  A module whose name begins
+with an underscore holds what several policies share, and is none.
 """
 
 import importlib
@@ -38,7 +39,8 @@ class UnknownPolicy(ValueError):
 
 def names() -> tuple[str, ...]:
     """Names of all baselines, sorted."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(sorted(name for name in modules if not name.startswith("_")))
 
 
 def load_policy(name: str, settings: Mapping[str, Any] | None = None) -> Policy[Any]:

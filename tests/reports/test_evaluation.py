@@ -133,7 +133,7 @@ def test_arms_change_mechanisms_and_share_the_work() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("slide", "no such baseline or run folder.*equal, slides, static"),
+        ("slide", "no such baseline or run folder.*equal, .*slides, .*static"),
         ("runs/nothing", "train.py configs/train/demo.yaml --name nothing"),
         ("no_module_here:Policy", "ModuleNotFoundError"),
         ("tests.reports.conftest:Nothing", "Nothing"),

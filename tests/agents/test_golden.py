@@ -1,0 +1,119 @@
+"""Every baseline's rule against recorded decisions of the original program, all rows."""
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agents.baselines import proxmox
+from tests.agents.recorded import (
+    VARIABLE,
+    BadRecording,
+    Row,
+    differences,
+    files,
+    folder,
+    rows,
+)
+
+Replay = Callable[[Row], list[str]]  # a row -> what differs
+
+
+def replay_proxmox(row: Row) -> list[str]:
+    guests = {int(number): proxmox.Guest(**status) for number, status in row["vmstatus"].items()}
+    config = proxmox.ProxmoxConfig(step_bytes=row["maxchange"])
+    found = proxmox.rule(guests, row["goal"], config)
+    return differences(row["result"], {str(number): size for number, size in found.items()})
+
+
+REPLAYS: dict[str, Replay] = {
+    "pve_autoballoon": replay_proxmox,
+}
+
+AWAITED = ("mom_", "qemus_pi", "qubes_qmemman", "senpai", "squeezed_scenarios")  # no policy yet
+
+
+def replay_of(path: Path) -> Replay:
+    name = path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
+    if name.startswith(AWAITED):
+        pytest.skip(f"{path.name}: its policy is not here yet")
+    known = [program for program in REPLAYS if name.startswith(program)]
+    if not known:
+        pytest.fail(
+            f"{path.name}: nothing replays it; expected a name that begins with one of"
+            f" {', '.join(REPLAYS)}"
+        )
+    return REPLAYS[max(known, key=len)]
+
+
+RECORDINGS = files(folder())
+
+
+@pytest.mark.skipif(
+    not RECORDINGS, reason=f"no recorded decisions in {folder()} (set {VARIABLE} to their folder)"
+)
+@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.name)
+def test_decides_as_the_original(path: Path) -> None:
+    replay = replay_of(path)
+    wrong = [
+        f"{row.get('id', '?')}: {'; '.join(found)}" for row in rows(path) if (found := replay(row))
+    ]
+    assert not wrong, f"{path.name}: {len(wrong)} rows differ\n" + "\n".join(wrong[:10])
+
+
+def test_a_row_that_differs_is_told() -> None:
+    guest = {"maxmem": 2**31, "balloon": 2**30, "balloon_min": 2**29, "freemem": 2**28}
+    row = {"vmstatus": {"7": guest}, "goal": -(2**29), "maxchange": 2**20, "result": {"7": 5}}
+    assert replay_proxmox(row) == [f".7: expected 5, found {2**30 - 2**20}"]
+
+
+@pytest.mark.parametrize(
+    ("expected", "found"),
+    [
+        (1, 1.0),
+        (1, 2),
+        (1.0, 1.0 + 2e-6),
+        (None, 0),
+        ([1, 2], [2, 1]),
+        ({"a": 1}, {}),
+        ({}, {"a": 1}),
+        (True, 1),
+    ],
+    ids=str,
+)
+def test_what_differs_is_seen(expected: object, found: object) -> None:
+    assert differences(expected, found)
+    assert not differences(expected, expected)
+
+
+def test_floats_may_be_off_by_a_millionth() -> None:
+    assert not differences({"a": [1.0, 1e9, 0.0]}, {"a": [1.0 + 9e-7, 1e9 + 900.0, 9e-7]})
+
+
+def test_an_unknown_file_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("about them")
+    (tmp_path / "magic.jsonl.gz").write_bytes(b"")
+    (found,) = files(tmp_path)
+    with pytest.raises(pytest.fail.Exception, match=r"magic\.jsonl\.gz: nothing replays it"):
+        replay_of(found)
+
+
+def test_other_files_of_a_known_format_are_replayed() -> None:
+    assert replay_of(Path("pve_autoballoon_others.jsonl.gz")) is replay_proxmox
+
+
+@pytest.mark.parametrize("text", ['{"id": 1}\n{"id": 2, "go', '{"id": 1}\n[2]\n', '{"id": 1}\n\n'])
+def test_a_line_that_is_no_object_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "some.jsonl.gz"
+    path.write_bytes(gzip.compress(text.encode()))
+    with pytest.raises(BadRecording, match=r"some\.jsonl\.gz, line 2"):
+        list(rows(path))
+
+
+def test_a_file_that_is_cut_off_is_named(tmp_path: Path) -> None:
+    whole = gzip.compress(b"".join(b'{"id": %d}\n' % number for number in range(5000)))
+    path = tmp_path / "some.jsonl.gz"
+    path.write_bytes(whole[:-20])
+    with pytest.raises(BadRecording, match=r"some\.jsonl\.gz, (after )?line .*cut off"):
+        list(rows(path))

@@ -9,7 +9,7 @@ from memsim.cgroups import charge
 from memsim.cpu import sleep_until, start_stall, stop_vcpu
 from memsim.events import schedule
 from memsim.frames import group_of, over_limit
-from memsim.host import NEED_FRAME, NEED_LOCK, NEED_READ, NOW, fault
+from memsim.host import NEED_FRAME, NEED_LOCK, NEED_READ, NOW, fault, read_of
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.params import ASYNC_PER_VCPU, CONGESTION_S, HALT_TICK_S, RETRY_S, SCAN_ROUNDS
@@ -70,7 +70,7 @@ def _wait_for_read(m: Machine, e: int, k: int, p: int, kernel_mode: bool, t: flo
             tk.async_cpu = e
     stop_running(m, k, t)
     stop_vcpu(m, e, k, how, HOST_SWAP, t)
-    begin_io_wait(m, k, m.page[p].hprev, t)
+    begin_io_wait(m, k, read_of(m, p), t)
     start_stall(m, k, OF_VCPU if how == BLOCKS_VCPU else OF_WORKER, t)
     if how == HALTS_VCPU:
         schedule(m, e, t + HALT_TICK_S, tk.guest)

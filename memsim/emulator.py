@@ -15,11 +15,12 @@ from memsim.events import request_entity, schedule
 from memsim.frames import group_of, limiter, over_limit
 from memsim.guest import finish_disk_read, finish_disk_write, request_page
 from memsim.hinting import on_alloc
-from memsim.host import NEED_FRAME, NEED_READ, NOW, fault, finish_read, finish_write
+from memsim.host import NEED_FRAME, NEED_READ, NOW, fault, finish_read, finish_write, read_of
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.params import CONGESTION_S, RETRY_S, SCAN_ROUNDS
 from memsim.pressure import group_stall
+from memsim.sharing import is_shared
 from memsim.state import (
     CODE_READ,
     DISK_READ,
@@ -27,7 +28,7 @@ from memsim.state import (
     H_DIRTY,
     H_PINNED,
     H_REF,
-    MERGED,
+    H_UNMAPPED,
     NOBODY,
     R_CODE,
     R_EMULATOR,
@@ -230,7 +231,8 @@ def go_on(m: Machine, r: int, t: float) -> None:
         p = request_page(m, r, rq.cursor)
         state = m.page[p].hstate
         framed = state != UNBACKED and state != SWAPPED
-        framed &= state != MERGED or rq.kind != DISK_READ
+        if is_shared(m, p):
+            framed &= rq.kind != DISK_READ and not m.page[p].hflags & H_UNMAPPED
         if not framed and not _has_turn(m, r):
             _await_turn(m, r, t)
             return
@@ -240,7 +242,7 @@ def go_on(m: Machine, r: int, t: float) -> None:
         rq.owed += int((m.group[row].charged - charged) * m.host[0].sub)
         if need == NEED_READ:
             _set_state(m, r, R_PAGE, t)
-            rq.parent = m.page[p].hprev
+            rq.parent = read_of(m, p)
             return
         if need == NEED_FRAME:
             _await_frame(m, r, t)

@@ -3,7 +3,7 @@
 from memsim.cpu import first_thread, wake_kswapd
 from memsim.jit import kernel
 from memsim.machine import Machine
-from memsim.state import CACHED, MERGED, NOBODY, RESIDENT
+from memsim.state import CACHED, FOLLOWS, H_UNMAPPED, LENT, MERGED, NOBODY, RESIDENT
 
 
 @kernel
@@ -50,7 +50,9 @@ def give_frame(m: Machine, g: int) -> None:
 def in_memory(m: Machine, p: int) -> bool:
     """Tell whether the host would have to drop a guest page from memory to be rid of it."""
     state = m.page[p].hstate
-    return state == RESIDENT or state == CACHED or state == MERGED
+    if state == FOLLOWS:
+        return not m.page[p].hflags & H_UNMAPPED
+    return state == RESIDENT or state == CACHED or state == MERGED or state == LENT
 
 
 @kernel

@@ -13,10 +13,22 @@ from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, lru_of
 from memsim.machine import Machine
 from memsim.readahead import note_hit, swap_in
-from memsim.sharing import leave, unshare
+from memsim.sharing import (
+    UNMERGE,
+    ZERO_PAGE,
+    head_of,
+    is_locked,
+    is_shared,
+    lead,
+    others,
+    part,
+    swapped_out,
+    unshare,
+)
 from memsim.state import (
     CACHED,
     FILE,
+    FOLLOWS,
     G_BITS,
     G_DIRTY,
     G_FILL,
@@ -29,6 +41,7 @@ from memsim.state import (
     H_KEPT,
     H_REF,
     H_UNMAPPED,
+    LENT,
     MERGED,
     NOBODY,
     READING,
@@ -38,7 +51,7 @@ from memsim.state import (
     UNBACKED,
     WRITING,
 )
-from memsim.swap import alloc_slot, free_slot
+from memsim.swap import alloc_slot, leave_swap, size_zram
 from memsim.workingset import comes_back_to_host, leave_host_shadow
 
 # What a fault needs before it can go on.
@@ -46,35 +59,21 @@ NOW, NEED_FRAME, NEED_READ, NEED_LOCK, NEED_REQUEST = range(5)
 
 
 @kernel
-def size_zram(m: Machine) -> None:
-    """Let compressed memory take the frames that its pages need."""
-    hs = m.host[0]
-    need = np.int64(np.ceil(hs.zram_stored / hs.zram_ratio))
-    hs.free_pages -= need - hs.zram_pages
-    hs.zram_pages = need
-
-
-@kernel
-def leave_swap(m: Machine, p: int) -> None:
-    """Forget the swapped-out copy of a page."""
-    hs = m.host[0]
-    if m.page[p].slot == NOBODY:
-        return
-    free_slot(m, p)
-    if m.device[hs.swap_device].kind == ZRAM:
-        hs.zram_stored -= 1
-        size_zram(m)
-
-
-@kernel
 def _map(m: Machine, p: int) -> None:
     # Without EPT dirty bits every mapping makes the page dirty, so its slot is of no use; with
     # them the slot is kept as long as swap is less than half full (vm_swap_full).
     # A copy that is still being written cannot be freed (try_to_free_swap of mm/swapfile.c).
+    # Nor one that others refer to.
     hs = m.host[0]
     pg = m.page[p]
+    shared = is_shared(m, p)
+    was = pg.hstate
     pg.hstate = RESIDENT
+    if shared:
+        pg.hstate = MERGED if was == WRITING else LENT
     pg.hflags |= np.uint8(H_REF | H_EVER)
+    if pg.hstate == LENT:
+        return
     if pg.hflags & H_BACK:
         pg.hflags |= np.uint8(0 if hs.ept_dirty else H_DIRTY)
     elif not hs.ept_dirty or 2 * hs.swap_used_pages > hs.swap_pages:
@@ -83,14 +82,23 @@ def _map(m: Machine, p: int) -> None:
 
 
 @kernel
+def _leave_slot(m: Machine, p: int) -> None:
+    # A swapped page has no use for its copy any more; others may.
+    if is_shared(m, p):
+        part(m, p)
+        return
+    leave_swap(m, p)
+    m.guest[m.page[p].guest].host_swapped_pages -= 1
+
+
+@kernel
 def _fresh(m: Machine, p: int) -> int:
     # A zeroed frame; the caller has charged it.
     pg = m.page[p]
     gs = m.guest[pg.guest]
     again = (pg.hflags & H_EVER) != 0
-    leave_swap(m, p)
     if pg.hstate == SWAPPED:
-        gs.host_swapped_pages -= 1
+        _leave_slot(m, p)
         gs.discarded += 1
     pg.hstate = RESIDENT
     pg.hflags = np.uint8(H_REF | H_DIRTY | H_EVER)
@@ -114,25 +122,95 @@ def _note_vain(m: Machine, p: int) -> None:
 
 
 @kernel
+def _has_frame(m: Machine, p: int) -> bool:
+    # Whether what a page of a family shares is in memory.
+    head = head_of(m, p)
+    if head == ZERO_PAGE:
+        return True
+    return m.page[head].hstate != SWAPPED and m.page[head].hstate != READING
+
+
+@kernel
+def read_of(m: Machine, p: int) -> int:
+    """Return the request that reads a page."""
+    return int(m.page[head_of(m, p)].hprev)
+
+
+@kernel
+def _take_back(m: Machine, p: int) -> None:
+    # From write-back: the write goes on, nobody needs it.
+    m.host[0].writing_pages -= 1
+    host_push(m, lru_of(m, m.page[p].guest), 0, p)
+    _map(m, p)
+
+
+@kernel
+def _map_shared(m: Machine, p: int) -> bool:
+    # Map what a page of a family shares and find in memory, if it does not; else return False.
+    head = head_of(m, p)
+    if head == ZERO_PAGE:
+        return False
+    pg, he = m.page[p], m.page[head]
+    if he.hstate == CACHED:
+        if head != p:
+            lead(m, p)
+        note_hit(m, p)
+        _map(m, p)
+        return True
+    if he.hstate == WRITING:
+        _take_back(m, head)
+        he.hflags = (he.hflags & np.uint8(255 - H_REF)) | np.uint8(H_UNMAPPED)
+    if he.hstate != MERGED or not pg.hflags & H_UNMAPPED:
+        return False
+    pg.hflags = (pg.hflags & np.uint8(255 - H_UNMAPPED)) | np.uint8(H_REF)
+    return True
+
+
+@kernel
+def _fault_shared(m: Machine, p: int, store: bool, t: float) -> tuple[int, float, int]:
+    # As `fault`, for a page of a family whose frame is there.
+    hs = m.host[0]
+    cost = hs.c_map if _map_shared(m, p) else 0.0
+    head = head_of(m, p)
+    lent = head != ZERO_PAGE and m.page[head].hstate == LENT
+    copies = store or (lent and head != p) or (cost > 0.0 and not lent and hs.ksm_run == UNMERGE)
+    if not copies:
+        return NOW, cost, HOST_SWAP if cost > 0.0 else NOMINAL
+    if m.page[p].hflags & H_BACK and others(m, p) == 0:
+        return NEED_LOCK, 0.0, HOST_SWAP  # Linux copies it; here it has no other frame meanwhile
+    if not take_frame(m, m.page[p].guest, t):
+        return NEED_FRAME, 0.0, HOST_SWAP
+    unshare(m, p)
+    return NOW, cost + hs.c_unshare, HOST_SWAP if lent else KSMD
+
+
+@kernel
 def fault(m: Machine, p: int, store: bool, scattered: bool, t: float) -> tuple[int, float, int]:
     """Make a guest page resident, as far as that is possible at this moment.
 
-    A merged one is as good as resident, but to who would `store` to it: that takes a copy.
+    A shared one is as good as resident, but to who would `store` to it: that takes a copy.
 
     Returns:
-        (what it still needs, CPU seconds spent, class of that time).  After NEED_READ the page's
-        `hprev` is the request to wait for; after NEED_FRAME the caller reclaims or waits; after
+        (what it still needs, CPU seconds spent, class of that time).  After NEED_READ
+        `read_of` is the request to wait for; after NEED_FRAME the caller reclaims or waits; after
         NEED_LOCK a reclaimer holds the page for a moment.
     """
     hs = m.host[0]
     pg = m.page[p]
+    if is_shared(m, p):
+        if is_locked(m, p) or is_locked(m, head_of(m, p)):
+            return NEED_LOCK, 0.0, HOST_SWAP
+        if _has_frame(m, p):
+            return _fault_shared(m, p, store, t)
+        if m.page[head_of(m, p)].hstate == READING:
+            return NEED_READ, 0.0, HOST_SWAP
+        if pg.hstate == FOLLOWS:
+            lead(m, p)
     state = pg.hstate
     again = (pg.hflags & H_EVER) != 0
     if pg.hflags & H_UNMAPPED:
         return NEED_LOCK, 0.0, HOST_SWAP
     if state == RESIDENT:
-        return NOW, 0.0, NOMINAL
-    if state == MERGED and not store:
         return NOW, 0.0, NOMINAL
     if state == READING:
         return NEED_READ, 0.0, HOST_SWAP
@@ -141,10 +219,7 @@ def fault(m: Machine, p: int, store: bool, scattered: bool, t: float) -> tuple[i
         _map(m, p)
         return NOW, hs.c_map, HOST_SWAP
     if state == WRITING:
-        # Taken back from write-back: the write goes on, nobody needs it.
-        hs.writing_pages -= 1
-        host_push(m, lru_of(m, pg.guest), 0, p)
-        _map(m, p)
+        _take_back(m, p)
         return NOW, hs.c_map, HOST_SWAP
     if state == UNBACKED and hs.huge_pages and back_huge(m, p, t):
         return NOW, hs.c_ept_huge, FRESH_FAULT if again else NOMINAL
@@ -152,21 +227,17 @@ def fault(m: Machine, p: int, store: bool, scattered: bool, t: float) -> tuple[i
         m.block[block_of(m, p)].host_table = 1
     if not take_frame(m, pg.guest, t):
         return NEED_FRAME, 0.0, HOST_SWAP
-    if state == MERGED:
-        unshare(m, p)
-        return NOW, hs.c_unshare, KSMD
     if state == UNBACKED or is_free(m, p):
         cls = _fresh(m, p)
         return NOW, hs.c_ept, cls
     gs = m.guest[pg.guest]
     if m.device[hs.swap_device].kind == ZRAM:
-        gs.host_swapped_pages -= 1
         gs.host_swap_in += 1
         gs.host_major += 1
         _note_vain(m, p)
         hs.swap_in_pages += 1
         active = comes_back_to_host(m, p)
-        leave_swap(m, p)
+        _leave_slot(m, p)
         pg.hstate = RESIDENT
         pg.hflags = (pg.hflags & np.uint8(H_KEPT)) | np.uint8(H_REF | H_DIRTY)
         pg.gflags &= np.uint16(G_BITS - G_HOST)
@@ -227,6 +298,7 @@ def write_out(m: Machine, p: int, t: float) -> bool:
         gs.silent_writes += 1  # its content is on the guest's disk already
     hs.swap_out_pages += 1
     if zram:
+        was = pg.hstate
         pg.hstate = SWAPPED
         pg.hflags &= np.uint8(H_KEPT)
         leave_host_shadow(m, p)
@@ -234,6 +306,7 @@ def write_out(m: Machine, p: int, t: float) -> bool:
         hs.zram_stored += 1
         give_frame(m, pg.guest)
         size_zram(m)
+        swapped_out(m, p, was)
         return True
     r = merge_write(m, hs.swap_device, slot)
     if r == NOBODY:
@@ -266,7 +339,7 @@ def finish_write(m: Machine, r: int) -> int:
             continue
         pg.hflags &= np.uint8(255 - H_BACK)
         hs.back_pages -= 1
-        if is_given(m, p):
+        if is_given(m, p) and others(m, p) == 0:
             drop_page(m, p)
             freed += 1
             continue
@@ -280,7 +353,10 @@ def finish_write(m: Machine, r: int) -> int:
         m.guest[pg.guest].host_swapped_pages += 1
         hs.writing_pages -= 1
         give_frame(m, pg.guest)
+        swapped_out(m, p, WRITING)
         freed += 1
+        if is_given(m, p):
+            drop_page(m, p)
     return freed
 
 
@@ -288,10 +364,10 @@ def finish_write(m: Machine, r: int) -> int:
 def discard(m: Machine, p: int) -> None:
     """Throw away a page in a reclaimer's hands, unlocked, whose content its guest hinted free."""
     pg = m.page[p]
-    leave_swap(m, p)
-    if pg.hstate == MERGED:
-        leave(m, p)
+    if is_shared(m, p):
+        part(m, p)
     else:
+        leave_swap(m, p)
         give_frame(m, pg.guest)
     pg.hstate = UNBACKED
     pg.hflags = np.uint8(H_EVER)
@@ -312,16 +388,17 @@ def drop_page(m: Machine, p: int) -> None:
     state = pg.hstate
     if state == UNBACKED or state == READING or pg.hflags & (H_ISOLATED | H_BACK):
         return
-    host_remove(m, p)
-    if state == WRITING:
-        m.host[0].writing_pages -= 1
-    if state == SWAPPED:
-        gs.host_swapped_pages -= 1
-    elif state == MERGED:
-        leave(m, p)
+    if is_shared(m, p):
+        part(m, p)
     else:
-        give_frame(m, pg.guest)
-    leave_swap(m, p)
+        host_remove(m, p)
+        if state == WRITING:
+            m.host[0].writing_pages -= 1
+        if state == SWAPPED:
+            gs.host_swapped_pages -= 1
+        else:
+            give_frame(m, pg.guest)
+        leave_swap(m, p)
     pg.hstate = UNBACKED
     pg.hflags &= np.uint8(H_EVER)
 

@@ -54,8 +54,10 @@ def _check_lists(m: Machine, where: str) -> None:
         n = _pages_of(m, pages, "host_huge")
         _equal(n, int(m.lists[row]["count"]), where, f"host list {row} count")
         states = m.page["hstate"][pages]
-        good = ((states == state.RESIDENT) | (states == state.CACHED)).all()
-        _need(bool(good), where, f"host list {row}: holds a page that is not resident")
+        listed = (state.RESIDENT, state.CACHED, state.MERGED, state.LENT)
+        good = bool(np.isin(states, listed).all())
+        _need(good, where, f"host list {row}: holds a page that is not resident")
+        _need(bool((m.page["hlist"][pages] != 0).all()), where, f"host list {row}: a page unaware")
 
 
 def _check_guest(m: Machine, g: int, where: str) -> None:
@@ -169,23 +171,30 @@ def _check_guest_huge(m: Machine, bl: np.record, pages: np.ndarray, where: str) 
     _equal((int(pages["vpn"][0]) - region) % size, 0, where, "offset of a huge page")
 
 
-FRAMED = (state.RESIDENT, state.CACHED, state.WRITING, state.READING)
+FRAMED = (
+    state.RESIDENT,
+    state.CACHED,
+    state.WRITING,
+    state.READING,
+    state.MERGED,
+    state.LENT,
+)
+STABLE = (state.MERGED, state.WRITING)
 
 
 def _check_backing(m: Machine, gs: np.record, pages: np.ndarray, where: str) -> None:
     framed = np.isin(pages["hstate"], FRAMED)
-    first = int(gs["page0"])
-    if m.host[0]["ksm"]:  # the first sharer of a frame is charged for it
-        place = np.arange(first, first + len(pages))
-        merged = pages["hstate"] == state.MERGED
-        heads = merged & (m.ksm["node"][first : first + len(pages)] == place)
-        others = merged & ~heads & (m.ksm["node"][first : first + len(pages)] >= 0)
-        framed |= heads
-        _equal(int(others.sum()), int(gs["merged_pages"]), where, "merged_pages")
-    _equal(int(framed.sum()), int(gs["resident_pages"]), where, "resident_pages")
     swapped = pages["hstate"] == state.SWAPPED
-    _equal(int(swapped.sum()), int(gs["host_swapped_pages"]), where, "host_swapped_pages")
     _need((pages["slot"][swapped] != NOBODY).all(), where, "a swapped page without a slot")
+    if m.host[0]["ksm"]:  # the head has the frame or slot; the others count where they refer to
+        first = int(gs["page0"])
+        head = m.ksm["node"][first : first + len(pages)]
+        follows = (pages["hstate"] == state.FOLLOWS) & (head != sharing.ZERO_PAGE)
+        merged = follows & np.isin(m.page["hstate"][head], STABLE)
+        _equal(int(merged.sum()), int(gs["merged_pages"]), where, "merged_pages")
+        swapped |= follows & ~merged
+    _equal(int(framed.sum()), int(gs["resident_pages"]), where, "resident_pages")
+    _equal(int(swapped.sum()), int(gs["host_swapped_pages"]), where, "host_swapped_pages")
     # A used page's content is never lost: it is resident, on its way, or in swap.  Only pages
     # that wait for their first fill, or that their owner hinted free, have none.
     used = np.isin(pages["gstate"], (state.ANON, state.FILE, state.KERNEL))
@@ -207,7 +216,7 @@ def _check_host(m: Machine, where: str) -> None:
     hs = m.host[0]
     guests = m.guest[: hs["guests"]]
     framed = int(np.isin(m.page["hstate"][: hs["pages"]], FRAMED).sum())
-    used = framed + int(hs["ksm_shared"]) + int(guests["emulator_resident_pages"].sum())
+    used = framed + int(guests["emulator_resident_pages"].sum())
     used += int(hs["cached_pages"]) + int(hs["zram_pages"]) + int(hs["reserved_pages"])
     _equal(used + int(hs["free_pages"]), int(hs["ram_pages"]), where, "frames used + free")
     _need(int(hs["free_pages"]) >= 0, where, f"free_pages {hs['free_pages']}")
@@ -227,7 +236,8 @@ def _check_host(m: Machine, where: str) -> None:
     _check_pressure(m, where)
     # What is under write-back keeps its frame and its slot until that is over.
     back = m.page["hflags"][: hs["pages"]] & state.H_BACK != 0
-    kept = np.isin(m.page["hstate"][: hs["pages"]], (state.WRITING, state.RESIDENT)) & with_slot
+    kept = (state.WRITING, state.RESIDENT, state.MERGED)
+    kept = np.isin(m.page["hstate"][: hs["pages"]], kept) & with_slot
     _need(bool(kept[back].all()), where, "a page under write-back without frame or slot")
     _equal(int(back.sum()), int(hs["back_pages"]), where, "back_pages")
     writing = int((m.page["hstate"] == state.WRITING).sum())
@@ -250,14 +260,18 @@ def _check_pressure(m: Machine, where: str) -> None:
         _need(bool((groups[name] >= 0).all()), where, f"a cgroup's {name} below 0")
 
 
-def _ring(m: Machine, head: int) -> list[int]:
-    ring, p = [head], int(m.page[head]["hnext"])
+def _family(m: Machine, head: int) -> list[int]:
+    # The head of a family, then those who follow it.
+    family, first = [head], int(m.ksm[head]["node"])
+    p = first
     while p != head:
-        ring.append(p)
-        if len(ring) > len(m.page):
-            raise Broken(f"sharers of {head}: never come back to it")
+        family.append(p)
+        if len(family) > len(m.page):
+            raise Broken(f"sharers of {head}: never come back to the first")
+        _equal(int(m.page[m.page[p]["hnext"]]["hprev"]), p, f"sharers of {head}", "ring")
         p = int(m.page[p]["hnext"])
-    return ring
+        p = head if p == first else p
+    return family
 
 
 def _stable_heads(m: Machine) -> list[int]:
@@ -269,31 +283,60 @@ def _stable_heads(m: Machine) -> list[int]:
     return sorted(heads)
 
 
-def _check_ksm(m: Machine, where: str) -> None:
-    # Who shares a frame holds the same content, unchanged, and every sharer knows whose it is.
+def _check_family(m: Machine, head: int, where: str) -> None:
+    # All refer to the same frame or slot, and it holds what each of them holds.
     hs = m.host[0]
-    if not hs["ksm"]:
-        _need(not (m.page["hstate"] == state.MERGED).any(), where, "merged without KSM")
+    family = _family(m, head)
+    where = f"{where} family of {head}"
+    followers, here = m.page[family[1:]], int(m.page[head]["hstate"])
+    _need((followers["hstate"] == state.FOLLOWS).all(), where, "a sharer that does not follow")
+    _need((m.ksm["node"][family[1:]] == head).all(), where, "a sharer thinks it is another's")
+    _need((followers["slot"] == NOBODY).all(), where, "a sharer has a slot of its own")
+    _need((followers["hlist"] == 0).all(), where, "a sharer is on an LRU list")
+    _need((followers["hflags"] & state.H_BACK == 0).all(), where, "a sharer under write-back")
+    _need((m.page["hflags"][family] & state.H_WROTE == 0).all(), where, "a sharer was stored to")
+    _need((m.ksm["content"][family] == m.ksm["content"][head]).all(), where, "contents")
+    _equal(len(family), int(m.ksm["sum"][head]), where, "sharers")
+    _need(len(family) <= hs["ksm_max_sharing"], where, f"{len(family)} sharers")
+    if here == state.MERGED:
         return
-    page, ksm = m.page[: hs["pages"]], m.ksm[: hs["pages"]]
-    merged = page["hstate"] == state.MERGED
-    node = ksm["node"]
-    _need((node[merged] != NOBODY).all(), where, "a merged page without a frame")
-    _need((node[~merged] < 0).all(), where, "a page with a stable frame is not merged")
-    _need((page["hlist"][merged] == 0).all(), where, "a merged page is on an LRU list")
-    _need((page["slot"][merged] == NOBODY).all(), where, "a merged page has a slot")
-    stored = page["hflags"] & state.H_WROTE != 0
-    _need(not stored[merged].any(), where, "a merged page was stored to")
-    heads = np.flatnonzero(node == np.arange(len(node))).tolist()
-    _equal(_stable_heads(m), heads, where, "stable frames that can be found")
-    for head in heads:
-        ring = _ring(m, head)
-        _need((node[ring] == head).all(), where, f"a sharer of {head} thinks it is another's")
-        _need((ksm["content"][ring] == ksm["content"][head]).all(), where, f"{head}: contents")
-        _equal(len(ring), int(ksm["sum"][head]), where, f"sharers of {head}")
-        _need(len(ring) <= hs["ksm_max_sharing"], where, f"{head} has {len(ring)} sharers")
-    _equal(len(heads), int(hs["ksm_shared"]), where, "ksm_shared")
-    _equal(int((node >= 0).sum()) - len(heads), int(hs["ksm_sharing"]), where, "ksm_sharing")
+    unmapped = followers["hflags"] & state.H_UNMAPPED != 0
+    _need(bool(unmapped.all()), where, "a sharer maps what is not there")
+    if here == state.WRITING:
+        return
+    places = (state.SWAPPED, state.READING, state.CACHED, state.LENT)
+    _need(here in places, where, f"its head is in state {here}")
+    _need(len(family) > 1, where, "nobody shares its slot")
+    _need(m.page[head]["slot"] != NOBODY, where, "no slot")
+
+
+def _check_ksm(m: Machine, where: str) -> None:
+    # Every shared page is of one family, and what is counted is there.
+    hs = m.host[0]
+    states = m.page["hstate"][: hs["pages"]]
+    of_families = (state.MERGED, state.FOLLOWS, state.LENT)
+    if not hs["ksm"]:
+        _need(not np.isin(states, of_families).any(), where, "shared without KSM")
+        return
+    node = m.ksm["node"][: hs["pages"]]
+    follows = states == state.FOLLOWS
+    alone = node < 0
+    _need(
+        not np.isin(states[alone & (node != sharing.ZERO_PAGE)], of_families).any(),
+        where,
+        "of no family",
+    )
+    _need(follows[node == sharing.ZERO_PAGE].all(), where, "zeros that are not the zero page's")
+    heads = np.flatnonzero(~alone & ~follows)
+    for head in heads.tolist():
+        _check_family(m, head, where)
+    shared = int(m.ksm["sum"][heads].sum())
+    _equal(shared, int((~alone).sum()), where, "pages of families")
+    stable = heads[np.isin(states[heads], STABLE)]
+    _equal(_stable_heads(m), stable.tolist(), where, "stable frames that can be found")
+    _equal(len(stable), int(hs["ksm_shared"]), where, "ksm_shared")
+    sharing_pages = int(m.ksm["sum"][stable].sum()) - len(stable)
+    _equal(sharing_pages, int(hs["ksm_sharing"]), where, "ksm_sharing")
     for name, value in (
         ("ksm_zero", sharing.ZERO_PAGE),
         ("ksm_unshared", sharing.UNSHARED),
@@ -414,7 +457,8 @@ def _is_quiet(m: Machine, ph: np.record, vpages: np.ndarray) -> np.ndarray:
     page = m.page[vpages]
     stores = ph["write"] > 0 or ph["op"] == Op.WRITE
     quiet = page["hstate"] == state.RESIDENT
-    quiet |= (page["hstate"] == state.MERGED) & (not stores)
+    shared = (state.MERGED, state.FOLLOWS, state.LENT)
+    quiet |= np.isin(page["hstate"], shared) & (not stores)
     quiet &= vpages >= 0
     quiet &= (page["gflags"] & state.G_SLOW == 0) & (page["hflags"] & state.H_UNMAPPED == 0)
     quiet &= page["hflags"] & state.H_REF != 0

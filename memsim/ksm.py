@@ -16,7 +16,7 @@ from memsim.content import NOTHING, UNIQUE, ZERO, content_of
 from memsim.cpu import end_of_reclaimers, wake_thread
 from memsim.frames import take_frame
 from memsim.hinting import checks, is_free, is_given
-from memsim.host import discard, drop_page, leave_swap
+from memsim.host import discard, drop_page
 from memsim.hugepages import is_host_huge, split_host
 from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, lru_of
@@ -25,10 +25,16 @@ from memsim.quiet import stirred
 from memsim.reclaim import CHECKED, IDLE, UNMAPPED
 from memsim.sharing import (
     NO_ITEM,
+    RUN,
+    STOP,
+    UNMERGE,
     UNSHARED,
     VOLATILE,
     bucket_of,
     found,
+    head_of,
+    is_locked,
+    is_shared,
     join,
     join_zero,
     set_item,
@@ -36,6 +42,7 @@ from memsim.sharing import (
     unshare,
 )
 from memsim.state import (
+    FOLLOWS,
     H_BACK,
     H_ISOLATED,
     H_PINNED,
@@ -45,8 +52,8 @@ from memsim.state import (
     NOBODY,
     RESIDENT,
 )
+from memsim.swap import leave_swap
 
-STOP, RUN, UNMERGE = range(3)  # /sys/kernel/mm/ksm/run
 _CHUNK_S = 5e-4  # it lets others run after so much work [s]
 _BUSY = H_ISOLATED | H_UNMAPPED | H_PINNED | H_BACK  # others hold references
 
@@ -156,14 +163,16 @@ def _changed(m: Machine, p: int) -> bool:
 
 @kernel
 def _look(m: Machine, p: int) -> tuple[float, int]:
-    # What becomes of one backed page: CPU seconds, frames that came free.
+    # What becomes of one mapped page: CPU seconds, frames that came free.
     hs = m.host[0]
-    if m.page[p].hstate == MERGED:
+    if is_shared(m, p):
         return hs.c_ksm_look, 0
     busy = (m.page[p].hflags & _BUSY) != 0
     number = content_of(m, p)
     head = shared_frame(m, number) if number < NOTHING and not busy else NOBODY
     if head != NOBODY:
+        if m.page[head].hstate != MERGED or is_locked(m, head):
+            return hs.c_ksm_look, 0  # its frame is locked (GET_KSM_PAGE_TRYLOCK): another time
         _merge(m, p, head)
         return hs.c_ksm_look + hs.c_merge, 1
     cost = hs.c_ksm_look + hs.c_checksum
@@ -181,7 +190,8 @@ def _look(m: Machine, p: int) -> tuple[float, int]:
     q = _unstable_twin(m, p, number)
     if q == NOBODY:
         return cost, 0
-    _take(m, q)
+    if is_host_huge(m, q):
+        split_host(m, block_of(m, q))
     leave_swap(m, q)
     found(m, q)
     _merge(m, p, q)
@@ -225,7 +235,7 @@ def _put_back(m: Machine, p: int) -> None:
     pg.hflags &= np.uint8(255 - H_ISOLATED - H_UNMAPPED)
     if is_given(m, p):
         drop_page(m, p)
-    elif pg.hstate != MERGED:
+    elif pg.hstate != FOLLOWS:
         host_push(m, lru_of(m, pg.guest), 1, p)
 
 
@@ -248,6 +258,13 @@ def _settle(m: Machine, e: int) -> int:
 
 
 @kernel
+def _is_mapped(m: Machine, p: int) -> bool:
+    if m.page[p].hstate == RESIDENT:
+        return True
+    return m.page[p].hstate >= MERGED and not m.page[p].hflags & H_UNMAPPED
+
+
+@kernel
 def _scan(m: Machine, e: int) -> tuple[float, int]:
     # Part of a batch: CPU seconds, frames that came free.  The end of a pass ends the batch.
     hs = m.host[0]
@@ -261,8 +278,9 @@ def _scan(m: Machine, e: int) -> tuple[float, int]:
             _forget_unstable(m)
             break
         hs.ksm_next += 1
-        if m.page[p].hstate != RESIDENT and m.page[p].hstate != MERGED:
-            set_item(m, p, NO_ITEM)
+        if not _is_mapped(m, p):
+            if not is_shared(m, p):
+                set_item(m, p, NO_ITEM)
             cost += hs.c_ksm_skip
             continue
         hs.ksm_left -= hs.sub
@@ -280,6 +298,14 @@ def _scan(m: Machine, e: int) -> tuple[float, int]:
 
 
 @kernel
+def _is_merged(m: Machine, p: int) -> bool:
+    # Mapped to a frame of KSM: what is not mapped will be copied when it is (UNMERGE).
+    head = head_of(m, p)
+    merged = head < 0 or m.page[head].hstate == MERGED
+    return merged and _is_mapped(m, p)
+
+
+@kernel
 def _unmerge(m: Machine, t: float) -> float:
     # Give merged pages frames of their own, as far as there are any.
     hs = m.host[0]
@@ -289,14 +315,14 @@ def _unmerge(m: Machine, t: float) -> float:
         if p == NOBODY:
             hs.ksm_unmerging = 0
             return cost
-        if m.page[p].hstate == MERGED:
-            if m.page[p].hflags & H_ISOLATED or not take_frame(m, m.page[p].guest, t):
+        if _is_merged(m, p):
+            if m.page[p].hflags & (H_ISOLATED | H_BACK) or not take_frame(m, m.page[p].guest, t):
                 return cost
             unshare(m, p)
             cost += hs.c_unshare
-        elif m.ksm[p].node != NO_ITEM:
+        if not is_shared(m, p):
             set_item(m, p, NO_ITEM)
-        m.ksm[p].sum = np.uint32(NOTHING)
+            m.ksm[p].sum = np.uint32(NOTHING)
         hs.ksm_next += 1
         cost += hs.c_ksm_skip
     return cost

@@ -11,7 +11,7 @@ from memsim.events import cancel, schedule, tick_entity
 from memsim.frames import give_frame, group_of, take_frame
 from memsim.free_memory import pop_page
 from memsim.hinting import BITMAP
-from memsim.host import drop_page, leave_swap, size_zram
+from memsim.host import drop_page
 from memsim.hugepages import back_huge, drop_huge
 from memsim.jit import kernel
 from memsim.lists import guest_row, host_push, lru_of
@@ -20,7 +20,7 @@ from memsim.params import COLLAPSE_EVERY_S
 from memsim.quiet import stirred
 from memsim.reclaim import abandon
 from memsim.restart import detach, go_again, lose_work, new_life
-from memsim.sharing import forget
+from memsim.sharing import forget, others, part
 from memsim.state import (
     COLLAPSER,
     CPU_IDLE,
@@ -48,7 +48,7 @@ from memsim.state import (
     SWAPPED,
     UNBACKED,
 )
-from memsim.swap import alloc_slot
+from memsim.swap import alloc_slot, size_zram
 from memsim.touch import enter_phase
 from memsim.waits import set_cpu
 
@@ -288,12 +288,15 @@ def _release(m: Machine, g: int) -> None:
         pg = m.page[p]
         if pg.hstate == READING:
             give_frame(m, g)
-            leave_swap(m, p)
+            pg.hstate = SWAPPED
+            pg.hnext = NOBODY
+            gs.host_swapped_pages += 1
+        if others(m, p) > 0:  # they get it, and what is under way
+            part(m, p)
             pg.hstate = UNBACKED
-        else:
-            m.host[0].back_pages -= 1 if pg.hflags & H_BACK else 0
-            pg.hflags &= np.uint8(255 - H_BACK)
-            drop_page(m, p)
+        m.host[0].back_pages -= 1 if pg.hflags & H_BACK else 0
+        pg.hflags &= np.uint8(255 - H_BACK)
+        drop_page(m, p)
         pg.hflags = np.uint8(0)
 
 

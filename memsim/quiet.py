@@ -64,7 +64,7 @@ def is_quiet(m: Machine, v: int, op: int, stores: bool) -> bool:
     if p < 0:
         return False
     pg = m.page[p]
-    if pg.hstate != RESIDENT and (stores or pg.hstate != MERGED):
+    if pg.hstate != RESIDENT and (stores or pg.hstate < MERGED):
         return False
     if pg.gflags & G_SLOW or pg.hflags & H_UNMAPPED or not pg.hflags & H_REF:
         return False

@@ -20,9 +20,10 @@ from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, host_row, inactive_is_low, lru_of
 from memsim.machine import Machine
 from memsim.params import DEF_PRIORITY
-from memsim.quiet import stirred
+from memsim.sharing import clear_refs, flags_of, map_all, others, swapped_out, unmap_all
 from memsim.state import (
     CACHED,
+    FOLLOWS,
     H_BACK,
     H_DIRTY,
     H_ISOLATED,
@@ -30,8 +31,8 @@ from memsim.state import (
     H_PINNED,
     H_REF,
     H_UNMAPPED,
+    MERGED,
     NOBODY,
-    RESIDENT,
     SEEN,
     SWAPPED,
 )
@@ -163,17 +164,17 @@ def _deactivate(m: Machine, lru: int, force: bool) -> int:
     low = inactive_is_low(inactive.count, active.count, gib)
     if not force and not low and gr.activated == gr.activated_seen:
         return 0
-    n = 0
+    n = looks = 0
     while n < hs.batch and active.tail != NOBODY:
         p = active.tail
         host_remove(m, p)
         if is_host_huge(m, p):
             clear_host_bits(m, block_of(m, p))
-        m.page[p].hflags &= np.uint8(255 - H_REF)
-        stirred(m, m.page[p].guest)
+        clear_refs(m, p)
         host_push(m, lru, 0, p)
         n += host_weight(m, p)
-    return n
+        looks += 1 + others(m, p)
+    return looks
 
 
 @kernel
@@ -238,11 +239,12 @@ def check(m: Machine, e: int, group: int) -> float:
         pg = m.page[p]
         m.group[group_of(m, pg.guest)].scanned += 1
         host_remove(m, p)
-        if pg.hflags & (H_PINNED | H_BACK):
+        flags = flags_of(m, p)
+        cost += others(m, p) * hs.c_scan
+        if flags & (H_PINNED | H_BACK):
             host_push(m, lru, 0, p)
-        elif pg.hflags & H_REF:
-            pg.hflags &= np.uint8(255 - H_REF)
-            stirred(m, pg.guest)
+        elif flags & H_REF:
+            clear_refs(m, p)
             # Until 5.9 one use of anonymous memory was enough, since then it takes two.
             activate = hs.lru_2011 or (pg.gflags & SEEN) != 0
             pg.gflags |= np.uint16(SEEN)
@@ -263,17 +265,16 @@ def unmap(m: Machine, e: int) -> float:
     """Step 2: unmap the isolated pages that were not used since; returns its CPU time [s]."""
     cpu = m.cpu[e]
     kept = 0
+    cost = cpu.iso_n * m.host[0].c_reclaim
     for i in range(cpu.iso_n):
         p = m.iso[e, i]
-        pg = m.page[p]
-        if pg.hflags & (H_REF | H_PINNED):
+        cost += others(m, p) * m.host[0].c_scan
+        if m.page[p].hstate == FOLLOWS or flags_of(m, p) & (H_REF | H_PINNED):
             _put_back(m, p)
         else:
-            pg.hflags |= np.uint8(H_UNMAPPED)
-            stirred(m, pg.guest)
+            unmap_all(m, p)
             m.iso[e, kept] = p
             kept += 1
-    cost = cpu.iso_n * m.host[0].c_reclaim
     cpu.iso_n = cpu.unmapped = kept
     cpu.stage = UNMAPPED
     return cost
@@ -282,10 +283,12 @@ def unmap(m: Machine, e: int) -> float:
 @kernel
 def _put_back(m: Machine, p: int) -> None:
     pg = m.page[p]
-    pg.hflags &= np.uint8(255 - H_ISOLATED - H_UNMAPPED)
+    pg.hflags &= np.uint8(255 - H_ISOLATED)
+    if pg.hstate != FOLLOWS:  # else another leads its family now, and is on the list
+        map_all(m, p)
     if is_given(m, p):
         drop_page(m, p)
-    else:
+    elif pg.hstate != FOLLOWS:
         host_push(m, lru_of(m, pg.guest), 1, p)
 
 
@@ -302,19 +305,24 @@ def settle(m: Machine, e: int, t: float) -> float:
         p = m.iso[e, i]
         pg = m.page[p]
         g = pg.guest
-        pg.hflags &= np.uint8(255 - H_ISOLATED - H_UNMAPPED)
+        pg.hflags &= np.uint8(255 - H_ISOLATED)
+        was = pg.hstate
+        if was != MERGED:  # its sharers are unmapped still
+            pg.hflags &= np.uint8(255 - H_UNMAPPED)
+        alone = others(m, p) == 0  # else the frame is the next one's
         if is_given(m, p):
             drop_page(m, p)
-            cpu.freed += 1
+            cpu.freed += alone
         elif is_free(m, p):
             discard(m, p)
-            cpu.freed += 1
-        elif pg.slot != NOBODY and (pg.hstate == CACHED or not pg.hflags & H_DIRTY):
+            cpu.freed += alone
+        elif pg.slot != NOBODY and (was == CACHED or not pg.hflags & H_DIRTY):
             pg.hstate = SWAPPED
             pg.hflags &= np.uint8(H_KEPT)
             leave_host_shadow(m, p)
             m.guest[g].host_swapped_pages += 1
             give_frame(m, g)
+            swapped_out(m, p, was)
             cpu.freed += 1
         elif write_out(m, p, t):
             if pg.hstate == SWAPPED:  # compressed, at once
@@ -323,7 +331,6 @@ def settle(m: Machine, e: int, t: float) -> float:
             else:
                 cpu.wrote += 1
         else:
-            pg.hstate = RESIDENT
             pg.hflags |= np.uint8(H_DIRTY)
             _put_back(m, p)
     if cpu.iso_n > 0 and cpu.freed + cpu.wrote > 0:

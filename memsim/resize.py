@@ -21,6 +21,7 @@ from memsim.block_resize import (
     resize_blocks,
 )
 from memsim.cpu import rests, wake
+from memsim.frames import in_memory
 from memsim.free_memory import give_page, kswapd_of, pop_page, wake_kswapd
 from memsim.host import drop_page
 from memsim.jit import kernel
@@ -36,12 +37,11 @@ from memsim.shrink import shrink
 from memsim.state import (
     BALLOON,
     BALLOONER,
+    CACHED,
     G_BITS,
     G_HINT,
     IN_BALLOON,
-    MERGED,
     NOBODY,
-    RESIDENT,
     UNBACKED,
 )
 
@@ -156,7 +156,7 @@ def _inflate(m: Machine, g: int, most: int) -> tuple[float, int]:
         pg.gflags &= np.uint16(G_BITS - G_HINT)
         guest_push(m, g, IN_BALLOON, p)
         gs.balloon_pages += 1
-        mapped = pg.hstate == RESIDENT or pg.hstate == MERGED
+        mapped = in_memory(m, p) and pg.hstate != CACHED
         cost += hs.c_inflate + (hs.c_dontneed if mapped else 0.0)
         if pg.hstate != UNBACKED:
             drop_page(m, p)

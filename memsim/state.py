@@ -47,7 +47,10 @@ G_SLOW = G_HINT | G_FILL | G_IO | G_VOID | G_AHEAD  # a touch must not take the 
 
 # page.hstate: what the host has of a page; resident is the only fast one
 UNBACKED, RESIDENT, CACHED, WRITING, READING, SWAPPED = range(6)
-MERGED = 6  # shares a frame, see `sharing`: loads are as if it were resident, a store copies it
+# Of families, see `sharing`; what is mapped of these is as resident to a load, a store copies it.
+MERGED = 6  # holds a frame of KSM
+FOLLOWS = 7  # has what the head of its family has, wherever that is
+LENT = 8  # read back from a slot that others refer to
 
 # A swapped page is on no list: hnext is its shadow entry, the clock of its host LRU.  While
 # READING, H_REF says that it goes to the active list.
@@ -56,7 +59,7 @@ MERGED = 6  # shares a frame, see `sharing`: loads are as if it were resident, a
 H_REF = 1  # host bit: set by any access
 H_DIRTY = 2  # differs from its slot
 H_ISOLATED = 4  # a reclaimer holds it, off the lists
-H_UNMAPPED = 8  # ... and has unmapped it: touches wait for the lock
+H_UNMAPPED = 8  # ... and has unmapped it: touches wait for the lock; in a family: not mapped
 H_PINNED = 16  # under DMA
 H_EVER = 32  # was backed before: a fresh fault is a repeated one
 H_BACK = 64  # under write-back to swap, even if it was taken back meanwhile
@@ -86,8 +89,8 @@ page_dtype = np.dtype(
 ksm_dtype = np.dtype(  # of a guest page, on a host with KSM; see `content` and `sharing`
     [
         ("content", "u4"),
-        ("sum", "u4"),  # checksum at ksmd's last look; of a head: how many share its frame
-        ("node", "i4"),  # MERGED: the head of its frame, else what ksmd knows of the page
+        ("sum", "u4"),  # checksum at ksmd's last look; of a family's head: how many it has
+        ("node", "i4"),  # in a family: its head, of that the next one; else what ksmd knows of it
         ("chain", "i4"),  # next in the same bucket
     ]
 )
@@ -299,7 +302,7 @@ guest_dtype = np.dtype(
         ("swap_used_pages", "i8"),
         ("resident_pages", "i8"),
         ("host_swapped_pages", "i8"),
-        ("merged_pages", "i8"),  # in frames of KSM that others are charged for
+        ("merged_pages", "i8"),  # in frames of KSM that others have
         ("emulator_resident_pages", "i8"),
         # layout
         ("page0", "i8"),
@@ -427,7 +430,7 @@ guest_dtype = np.dtype(
         ("false_reads", "i8"),  # ... to be overwritten by the guest, as a whole
         ("silent_writes", "i8"),  # of host_swap_out: what the guest's disk has as well
         ("discarded", "i8"),
-        ("unshared", "i8"),  # merged pages that were copied
+        ("unshared", "i8"),  # pages of families that were copied
         ("guest_swap_in", "i8"),
         ("guest_swap_out", "i8"),
         ("guest_major", "i8"),

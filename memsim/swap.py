@@ -1,11 +1,12 @@
 """The host's swap area: slots with a reverse map, allocated by clusters in order of reclaim."""
 
+import numpy as np
+
+from memsim.disk import ROTATING, ZRAM
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.params import SLOT_CLUSTER
 from memsim.state import NOBODY
-
-ROTATING = 0  # memsim.spec.DeviceKind
 
 
 @kernel
@@ -80,3 +81,24 @@ def free_slot(m: Machine, p: int) -> None:
     m.cluster[pg.slot // SLOT_CLUSTER] -= 1
     m.host[0].swap_used_pages -= 1
     pg.slot = NOBODY
+
+
+@kernel
+def size_zram(m: Machine) -> None:
+    """Let compressed memory take the frames that its pages need."""
+    hs = m.host[0]
+    need = np.int64(np.ceil(hs.zram_stored / hs.zram_ratio))
+    hs.free_pages -= need - hs.zram_pages
+    hs.zram_pages = need
+
+
+@kernel
+def leave_swap(m: Machine, p: int) -> None:
+    """Forget the swapped-out copy of a page."""
+    hs = m.host[0]
+    if m.page[p].slot == NOBODY:
+        return
+    free_slot(m, p)
+    if m.device[hs.swap_device].kind == ZRAM:
+        hs.zram_stored -= 1
+        size_zram(m)

@@ -133,7 +133,7 @@ def hit(m: Machine, v: int, store: bool, op: int) -> bool:
     if p < 0:
         return False
     pg = m.page[p]
-    if pg.hstate != RESIDENT and (store or pg.hstate != MERGED):
+    if pg.hstate != RESIDENT and (store or pg.hstate < MERGED):
         return False
     if pg.gflags & G_SLOW or pg.hflags & H_UNMAPPED:
         return False

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from memsim import ksm, step
+from memsim import ksm, sharing, step
 from memsim.account import IDLE, N_CLASSES, RESTART
 from memsim.events import schedule, tick_entity
 from memsim.guest import available
@@ -130,7 +130,7 @@ def start(m: Machine) -> None:
         if m.guest[g].start_s < np.inf:
             schedule(m, power_entity(m, g), m.guest[g].start_s, g)
     schedule(m, tick_entity(m), PSI_PERIOD_S, -1)
-    if hs.ksm and hs.ksm_run != ksm.STOP:
+    if hs.ksm and hs.ksm_run != sharing.STOP:
         schedule(m, ksm.ksmd(m), 0.0, -1)
     plan_entry(m, 0.0)
 

@@ -219,6 +219,7 @@ class _Builder:
         self.cpus: list[dict[str, Any]] = []
         self.pages = self.vpages = self.gslots = self.blocks = 0
         self.sectors = [0] * len(spec.devices)
+        self.sectors[spec.swap_device] = spec.swap_pages  # images lie behind the swap area
         self.images: list[np.ndarray] = []  # of regions, then of phases
         self.phase_images: list[np.ndarray] = []
 
@@ -637,14 +638,11 @@ def _devices(spec: HostSpec) -> np.ndarray:
     device = _rows(
         state.device_dtype,
         [
-            {
-                name: getattr(d, name)
-                for name in ("kind", "latency_s", "near_s", "bytes_per_s", "parallel")
-            }
+            {name: getattr(d, name) for name in state.device_dtype.names or () if hasattr(d, name)}
             for d in spec.devices
         ],
     )
-    for name in ("read_head", "read_tail", "write_head", "write_tail"):
+    for name in ("read_head", "read_tail", "write_head", "write_tail", "latter"):
         device[name] = NOBODY
     return device
 

@@ -2,15 +2,23 @@
 
 A request waits in its device's read or write queue.  What stands for many small requests (a coarse
 page read at random) is served in shares of 32 KiB, and others may come between.  Reads go before
-writes, but a waiting write starves for two reads at most (mq-deadline).  Adjacent queued swap
-writes merge.
+writes, but a waiting write starves for two batches of reads at most.  Adjacent queued swap writes
+merge.  Where a disk rotates, a batch goes up the disk in the order of sectors, as mq-deadline has
+it (block/mq-deadline.c); elsewhere it is one request.
 """
 
 from memsim.account import HOST_SWAP, NOMINAL, QUEUED
 from memsim.events import request_entity, schedule
 from memsim.jit import kernel
 from memsim.machine import Machine
-from memsim.params import ROTATION_S, SHARE_BYTES, WRITES_STARVED
+from memsim.params import (
+    DRIVE_BUFFER_BYTES,
+    FIFO_BATCH,
+    READ_EXPIRE_S,
+    SHARE_BYTES,
+    WRITE_EXPIRE_S,
+    WRITES_STARVED,
+)
 from memsim.state import (
     DISK_READ,
     DISK_WRITE,
@@ -78,6 +86,7 @@ def new_request(m: Machine, kind: int, device: int, guest: int, cls: int) -> int
     rq.bytes = 0.0
     rq.nominal_s = 0.0
     rq.begun = 0
+    rq.queued_s = 0.0
     rq.why = HOST_SWAP
     rq.asked = NOBODY
     rq.coded = 0
@@ -109,6 +118,7 @@ def submit(m: Machine, r: int, t: float) -> None:
     book_waiters(m, r, t)
     integrate_device(m, rq.device, t)
     rq.state = R_QUEUED
+    rq.queued_s = t
     rq.next = NOBODY
     dev.waiting += 1
     if is_write(rq.kind):
@@ -145,23 +155,123 @@ def merge_write(m: Machine, d: int, slot: int) -> int:
 
 
 @kernel
-def _take(m: Machine, d: int) -> int:
+def _before(m: Machine, first: int, r: int) -> int:
+    # The request of a queue that stands before r, NOBODY if r is its first.
+    before, i = NOBODY, first
+    while i != r:
+        before, i = i, m.request[i].next
+    return before
+
+
+@kernel
+def _remove(m: Machine, d: int, r: int, writing: bool) -> None:
     dev = m.device[d]
-    writes = dev.write_head != NOBODY
-    if dev.read_head != NOBODY and not (writes and dev.starved >= WRITES_STARVED):
-        r = dev.read_head
-        dev.read_head = m.request[r].next
-        if dev.read_head == NOBODY:
-            dev.read_tail = NOBODY
-        dev.starved = dev.starved + 1 if writes else 0
+    before = _before(m, dev.write_head if writing else dev.read_head, r)
+    after = m.request[r].next
+    if before != NOBODY:
+        m.request[before].next = after
+    elif writing:
+        dev.write_head = after
     else:
-        r = dev.write_head
-        dev.write_head = m.request[r].next
-        if dev.write_head == NOBODY:
-            dev.write_tail = NOBODY
-        dev.starved = 0
+        dev.read_head = after
+    if after == NOBODY:
+        if writing:
+            dev.write_tail = before
+        else:
+            dev.read_tail = before
     dev.waiting -= 1
+
+
+@kernel
+def _latter(m: Machine, first: int, r: int) -> int:
+    # What follows request r in the order of sectors, of the queue that begins with `first`.
+    found, sector, i = NOBODY, m.request[r].sector, first
+    while i != NOBODY:
+        ahead = m.request[i].sector >= sector
+        if ahead and (found == NOBODY or m.request[i].sector < m.request[found].sector):
+            found = i
+        i = m.request[i].next
+    return found
+
+
+@kernel
+def _take(m: Machine, d: int, t: float) -> int:
+    # Who is served next (__dd_dispatch_request): the next one of the batch; else reads, unless
+    # writes starved, going on from the last one of their kind unless the oldest has expired.
+    dev = m.device[d]
+    r = dev.latter
+    writing = dev.writing == 1
+    if r == NOBODY or dev.batch >= FIFO_BATCH:
+        writes = dev.write_head != NOBODY
+        writing = dev.read_head == NOBODY or (writes and dev.starved >= WRITES_STARVED)
+        dev.starved = 0 if writing or not writes else dev.starved + 1
+        oldest = dev.write_head if writing else dev.read_head
+        expire_s = WRITE_EXPIRE_S if writing else READ_EXPIRE_S
+        turned = writing != (dev.writing == 1)
+        if r == NOBODY or turned or t >= m.request[oldest].queued_s + expire_s:
+            r = oldest
+        dev.batch = 0
+    dev.batch += 1
+    dev.writing = 1 if writing else 0
+    _remove(m, d, r, writing)
+    dev.latter = NOBODY
+    if dev.kind == ROTATING:
+        dev.latter = _latter(m, dev.write_head if writing else dev.read_head, r)
     return r
+
+
+@kernel
+def _seek_s(m: Machine, d: int, gap: int) -> float:
+    """Return the time [s] to a sector so many bytes away: for long seeks the arm has to speed up.
+
+    C. Ruemmler, J. Wilkes, An introduction to disk drive modeling, 1994: it grows with the root of
+    the distance.  Half a turn comes with any of them.
+    """
+    dev = m.device[d]
+    near = min(dev.near_s + dev.half_turn_s, dev.latency_s)
+    away = abs(gap)
+    if dev.span_bytes <= 0.0:
+        return near if away < NEAR_BYTES else dev.latency_s
+    third = dev.span_bytes / 3.0  # random sectors are that far apart on average
+    return near + (dev.latency_s - near) * min(1.0, (away / third) ** 0.5)
+
+
+@kernel
+def _position_s(m: Machine, d: int, r: int) -> float:
+    """Return the time [s] until the head of a disk is where a request begins, and move it there.
+
+    The drive keeps what the head passed over since it last moved (multi-segmented cache; here one
+    segment): reads within that leave the head where it is.  One a little ahead comes by itself.
+    """
+    dev = m.device[d]
+    rq = m.request[r]
+    size = m.host[0].page_bytes
+    reads = not is_write(rq.kind)
+    if reads and dev.buffer <= rq.sector and rq.sector + rq.count <= dev.head:
+        return 0.0
+    gap = (rq.sector - dev.head) * size
+    cost = 0.0 if gap == 0 else _seek_s(m, d, gap)
+    passes = gap >= 0 and gap / dev.bytes_per_s <= cost
+    if passes:
+        cost = gap / dev.bytes_per_s
+    dev.head = rq.sector + rq.count
+    if reads and (passes or gap == 0):
+        dev.buffer = max(dev.buffer, dev.head - int(DRIVE_BUFFER_BYTES // size))
+    else:
+        dev.buffer = rq.sector if reads else dev.head
+    return cost
+
+
+@kernel
+def _return_s(m: Machine, d: int, r: int) -> float:
+    # To go on with a request of which a part was served: at once if nobody came between.
+    dev = m.device[d]
+    end = m.request[r].sector + m.request[r].count
+    cost = 0.0 if dev.head == end else _seek_s(m, d, (end - dev.head) * m.host[0].page_bytes)
+    if dev.head != end:
+        dev.buffer = end
+    dev.head = end
+    return cost
 
 
 @kernel
@@ -169,11 +279,12 @@ def _service_end(m: Machine, d: int, r: int, ops: float, size: float, t: float) 
     dev = m.device[d]
     rq = m.request[r]
     if dev.kind == ROTATING:
-        away = abs(rq.sector - dev.head) * m.host[0].page_bytes
-        near = min(dev.near_s + ROTATION_S, dev.latency_s)
-        first = 0.0 if away == 0 else (near if away < NEAR_BYTES else dev.latency_s)
-        if rq.begun and ops > 0.0:  # one more of many small ones: not where the last one ended
+        if not rq.begun:
+            first = _position_s(m, d, r)
+        elif ops > 0.0:  # one more of many small ones: not where the last one ended
             first = min(1.0, ops) * dev.latency_s
+        else:
+            first = _return_s(m, d, r)
         return t + first + max(0.0, ops - 1.0) * dev.latency_s + size / dev.bytes_per_s
     # Latencies overlap, transfers share one path.
     start = max(t + ops * dev.latency_s, dev.bus_s)
@@ -188,7 +299,7 @@ def serve(m: Machine, d: int, t: float) -> None:
     hs = m.host[0]
     while dev.busy < dev.parallel and dev.waiting > 0:
         integrate_device(m, d, t)
-        r = _take(m, d)
+        r = _take(m, d, t)
         rq = m.request[r]
         book_waiters(m, r, t)
         # Contiguous requests are served whole; what stands for many small ones, one by one.
@@ -224,8 +335,6 @@ def end_share(m: Machine, r: int, t: float) -> bool:
     if rq.cls == NOMINAL:
         rq.nominal_s = max(0.0, rq.nominal_s - (t - rq.from_s))
     if rq.bytes > 0.5:
-        dev.head = rq.sector
         submit(m, r, t)
         return False
-    dev.head = rq.sector + rq.count
     return True

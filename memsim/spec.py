@@ -11,7 +11,7 @@ from math import inf
 
 import numpy as np
 
-from memsim.params import TLB_SHARE
+from memsim.params import ROTATION_S, TLB_SHARE
 
 
 class Async(IntEnum):
@@ -238,6 +238,8 @@ class Device:
     bytes_per_s: float
     parallel: int = 1
     near_s: float = 1e-3  # ROTATING: seek to a near track; half a turn comes on top
+    half_turn_s: float = ROTATION_S  # ROTATING: what the head waits for a sector on average
+    span_bytes: float = 0.0  # ROTATING: all of the disk; 0: unknown, any far seek is an average one
     ratio: float = 3.0  # ZRAM: pages stored per frame
 
 

@@ -627,17 +627,23 @@ device_dtype = np.dtype(
         ("kind", "u1"),
         ("latency_s", "f8"),
         ("near_s", "f8"),
+        ("half_turn_s", "f8"),
+        ("span_bytes", "f8"),
         ("bytes_per_s", "f8"),
         ("parallel", "i4"),
         ("busy", "i4"),
-        ("head", "i8"),  # sector after the last one served [pages]
+        ("head", "i8"),  # sector after the last one read or written [pages]
+        ("buffer", "i8"),  # what the head passed over from here on is in the drive's buffer [pages]
         ("bus_s", "f8"),  # the transfer path is taken until then
         ("mix_t", "f8"),
         ("read_head", "i4"),
         ("read_tail", "i4"),
         ("write_head", "i4"),
         ("write_tail", "i4"),
-        ("starved", "i4"),
+        ("starved", "i4"),  # batches of reads that went before waiting writes
+        ("batch", "i4"),  # requests of the batch that is being dispatched
+        ("latter", "i4"),  # ... and the next one of it, in the order of sectors; NOBODY: none
+        ("writing", "u1"),  # ... it is of writes
         ("waiting", "i4"),
         ("last_cls", "u1"),
         ("busy_s", "f8"),
@@ -672,6 +678,7 @@ request_dtype = np.dtype(
         ("ops", "f8"),  # positionings left
         ("bytes", "f8"),  # left
         ("begun", "u1"),  # a share of it was served
+        ("queued_s", "f8"),  # since when it is queued
         ("nominal_s", "f8"),  # left of the unloaded device time
         ("from_s", "f8"),  # begin of the share in service; R_CODE: nominal end of that
         ("why", "u1"),  # R_EMULATOR, R_CODE: class of what the emulator does

@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from configs.loading import Bytes, Config, Seconds
+from memsim.params import ROTATION_S
 from memsim.spec import Async, Defrag, Device, DeviceKind, Resize
 from memsim.spec import Ksm as KsmSpec
 from memsim.spec import Reporting as ReportingSpec
@@ -97,6 +98,12 @@ class DeviceConfig(Config):
     latency: Seconds | None = Field(default=None, gt=0)
     bytes_per_s: Bytes | None = Field(default=None, gt=0)
     parallel: int | None = Field(default=None, ge=1)
+    rpm: int = Field(default=7200, gt=0, description="of a disk: half a turn comes with any seek")
+    span: Bytes | None = Field(
+        default=None,
+        gt=0,
+        description="size of a disk: seeks cost by distance; left out: far ones are average",
+    )
     ratio: float = Field(default=3.0, gt=1, description="zram: pages stored in one frame")
 
     def spec(self) -> Device:
@@ -107,6 +114,8 @@ class DeviceConfig(Config):
             latency_s=base.latency_s if self.latency is None else self.latency,
             bytes_per_s=base.bytes_per_s if self.bytes_per_s is None else float(self.bytes_per_s),
             parallel=base.parallel if self.parallel is None else self.parallel,
+            half_turn_s=ROTATION_S * 7200 / self.rpm,
+            span_bytes=float(self.span or 0),
             ratio=self.ratio,
         )
 

@@ -11,7 +11,7 @@ from memsim.build import build
 from memsim.jit import entry
 from memsim.machine import Machine
 from memsim.spec import Device, DeviceKind
-from memsim.state import SWAP_READ
+from memsim.state import SWAP_READ, SWAP_WRITE
 from tests.memsim.hosts import (
     DISK,
     FLASH,
@@ -36,7 +36,9 @@ def served_at(m: Machine, sector: int, head: int, ops: float, size: float, t: fl
     """When a share on device 0 that starts at t is served."""
     r = disk.new_request(m, SWAP_READ, 0, 0, NOMINAL)
     m.request[r].sector = sector
-    m.device[0].head = head
+    m.request[r].count = 1
+    if m.device[0].head != head:
+        m.device[0].head = m.device[0].buffer = head
     return disk._service_end(m, 0, r, ops, size, t)
 
 
@@ -49,7 +51,15 @@ NEAR_S = 1e-3 + 60 / 7200 / 2  # a short seek, then half a turn
 
 @pytest.mark.parametrize(
     ("distance", "positioning_s"),
-    [(0, 0.0), (1, NEAR_S), (-1, NEAR_S), (4095, NEAR_S), (4096, 8e-3), (-100_000, 8e-3)],
+    [
+        (0, 0.0),
+        (1, 4096 / 1.5e8),  # a sector a little ahead comes by itself
+        (100, 100 * 4096 / 1.5e8),
+        (-1, NEAR_S),
+        (4095, NEAR_S),
+        (4096, 8e-3),
+        (-100_000, 8e-3),
+    ],
 )
 def test_a_rotating_disk_seeks_by_distance(distance: int, positioning_s: float) -> None:
     head = 200_000
@@ -57,9 +67,77 @@ def test_a_rotating_disk_seeks_by_distance(distance: int, positioning_s: float) 
     assert end - 5.0 == pytest.approx(positioning_s + 4096 / 1.5e8, rel=1e-3)
 
 
+@pytest.mark.parametrize("third", [1 / 100, 1 / 4, 1.0, 2.0])
+def test_on_a_disk_of_known_size_a_seek_costs_by_the_root_of_the_distance(third: float) -> None:
+    span = 3 * 2**30
+    away = int(third * span / 3 / 4096)
+    disk_of_3_gib = replace(DISK, span_bytes=float(span), half_turn_s=3e-3)
+    end = served_at(on(disk_of_3_gib), 0, away, 1.0, 4096.0, 0.0)
+    seek_s = 4e-3 + (8e-3 - 4e-3) * min(1.0, third**0.5)
+    assert end == pytest.approx(seek_s + 4096 / 1.5e8, rel=1e-3)
+
+
+def test_what_the_head_passed_over_is_in_the_drives_buffer() -> None:
+    m = on(DISK)
+    transfer_s = 4096 / 1.5e8
+    ahead = served_at(m, 210, 200, 1.0, 4096.0, 0.0)
+    behind = served_at(m, 205, 211, 1.0, 4096.0, 0.0)
+    assert (ahead, behind) == pytest.approx((11 * transfer_s, transfer_s))
+    assert m.device[0]["head"] == 211
+    assert served_at(m, 150, 211, 1.0, 4096.0, 0.0) == pytest.approx(NEAR_S, rel=0.01)
+
+
+@entry
+def _order(m: Machine, sectors: np.ndarray, writes: np.ndarray, order: np.ndarray) -> None:
+    # All wait while the device is busy; `order` gets who is served first, second ...
+    m.device[0].busy = m.device[0].parallel
+    for i in range(sectors.size):
+        kind = SWAP_WRITE if writes[i] else SWAP_READ
+        r = disk.new_request(m, kind, 0, 0, NOMINAL)
+        m.request[r].sector = sectors[i]
+        m.request[r].count = 1
+        m.request[r].page = i
+        disk.submit(m, r, 0.0)
+    for i in range(sectors.size):
+        order[i] = m.request[disk._take(m, 0, 0.1 if i < 40 else 1.0)].page
+
+
+def order_of(device: Device, sectors: list[int], writes: list[int]) -> list[int]:
+    m = on(device)
+    order = np.zeros(len(sectors), np.int64)
+    _order(m, np.array(sectors), np.array(writes), order)
+    return [int(i) for i in order]
+
+
+def test_a_disk_goes_up_in_the_order_of_sectors_in_batches_of_reads_and_of_writes() -> None:
+    # From the oldest read upwards, then from the oldest that is left; after two batches of reads
+    # the writes, upwards as well.
+    reads = [50, 90, 70, 10, 30, 5]
+    writes = [400, 600, 500]
+    order = order_of(DISK, reads + writes, [0] * 6 + [1] * 3)
+    assert order == [0, 2, 1, 3, 4, 6, 8, 7, 5]
+
+
+def test_a_batch_ends_after_sixteen() -> None:
+    order = order_of(DISK, [*range(100, 120), 7], [0] * 20 + [1])
+    assert order == [*range(20), 20]  # two batches of reads, the second of four
+    order = order_of(DISK, [*range(100, 140), 7], [0] * 40 + [1])
+    assert order.index(40) == 32
+
+
+def test_flash_takes_the_oldest_first() -> None:
+    assert order_of(FLASH, [50, 90, 70, 10], [0, 0, 0, 1]) == [0, 1, 3, 2]
+
+
+def test_images_lie_behind_the_swap_area_of_their_disk() -> None:
+    one = guest(task(sleep(1.0)), pages=64, regions=[file(64)], disk=0)
+    m = build(host(one, devices=(DISK, SSD)))
+    assert m.guest[0]["sector0"] == m.host[0]["swap_pages"] > 0
+
+
 def test_many_small_reads_in_one_share_each_seek() -> None:
-    end = served_at(on(DISK), 0, 0, 8.0, 32768.0, 0.0)
-    assert end == pytest.approx(7 * 8e-3 + 32768 / 1.5e8)
+    end = served_at(on(DISK), 100_000, 0, 8.0, 32768.0, 0.0)
+    assert end == pytest.approx(8 * 8e-3 + 32768 / 1.5e8)
 
 
 def test_flash_overlaps_latencies_and_shares_the_transfer() -> None:

@@ -6,13 +6,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tqdm import tqdm
+
 import scenarios
 from agents.baselines import UnknownPolicy, load_policy, names
 from configs.loading import ConfigError, write_atomic
+from configs.quantities import parse_seconds
 from contract.host import HostError
-from contract.policy import PolicyError
-from scenarios.ledger import ledger
-from scenarios.outcome import run
+from contract.policy import Policy, PolicyError
+from scenarios.ledger import ledger, series
+from scenarios.outcome import Outcome, run
+from scenarios.schema import Scenario
 from scenarios.traces import TraceError
 
 MIB = 2**20
@@ -51,7 +55,14 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
         "--policy", help=f"who sets targets: {', '.join(names())} or my_module:MyPolicy"
     )
     parser.add_argument("--seed", type=int, default=0, help="what draws all random parts")
-    parser.add_argument("--json", metavar="FILE", help="write all counters")
+    parser.add_argument("--json", metavar="FILE", help="write all counters, bytes and seconds")
+    parser.add_argument(
+        "--every",
+        metavar="TIME",
+        type=_span,
+        default=0.0,
+        help="with --json: also memory over time, a sample each TIME (5s)",
+    )
     return parser.parse_args(given)
 
 
@@ -61,15 +72,41 @@ def main(given: Sequence[str] | None = None) -> int:
     try:
         scenario = scenarios.load(options.scenario, options.set)
         policy = load_policy(options.policy, {}) if options.policy else None
-        found = ledger(run(scenario, options.seed, policy))
+        outcome = _watched(scenario, options, policy)
+        found = ledger(outcome)
         about = {"scenario": scenario.name, "seed": options.seed, "policy": options.policy}
+        more = {"samples": series(outcome)} if options.every else {}
         if options.json:
-            write_atomic(options.json, json.dumps(about | found, indent=1, allow_nan=False) + "\n")
+            text = json.dumps(about | found | more, indent=1, allow_nan=False)
+            write_atomic(options.json, text + "\n")
     except PROBLEMS as error:
         print(error, file=sys.stderr)
         return 2
     print("\n".join(lines(found)))
     return 0
+
+
+def _span(text: str) -> float:
+    try:
+        return parse_seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"got {text!r}, {error}") from None
+
+
+def _watched(
+    scenario: Scenario,
+    options: argparse.Namespace,
+    policy: Policy[Any] | None,
+) -> Outcome:
+    # A bar of simulated seconds, where somebody looks and it takes long enough to look.
+    with tqdm(total=round(scenario.end_s), unit="s", leave=False, disable=None, delay=2.0) as bar:
+        return run(
+            scenario,
+            options.seed,
+            policy,
+            options.every,
+            told=lambda now_s: bar.update(int(now_s) - bar.n),
+        )
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:

@@ -1,8 +1,9 @@
-"""A run as plain data: what every guest did between marks, what it held there, when jobs ended."""
+"""A run as plain data: what host and guests did between marks and held there, when jobs ended."""
 
 import math
 from typing import Any
 
+from memsim.account import CLASSES, FIRST_LOST
 from scenarios.build import ACCESS_BYTES
 from scenarios.outcome import END, Outcome, Span
 
@@ -17,6 +18,9 @@ PAGES = {  # field of memsim.state.guest_dtype -> name in bytes
     "disk_written": "disk_written_bytes",
     "inflated": "inflated_bytes",
     "deflated": "deflated_bytes",
+    "silent_writes": "silent_write_bytes",
+    "stale_reads": "stale_read_bytes",
+    "false_reads": "false_read_bytes",
 }
 PLAIN = (
     "host_major",
@@ -28,9 +32,30 @@ PLAIN = (
     "resize_s",
     "psi_some_s",
     "psi_full_s",
+    "alloc_stalls",
+    "thp_fault_alloc",
+    "thp_fault_fallback",
+    "thp_split",
+    "thp_collapse_alloc",
+    "compact_stall",
+    "compact_success",
+    "host_thp_fault",
+    "host_thp_split",
 )
+CGROUP = ("psi_some_s", "psi_full_s", "high_events", "throttled_s")
+HOST = ("psi_some_s", "psi_full_s", "kswapd_s", "ksmd_s", "io_busy_s", "direct_reclaims")
+HOST_GAUGES = {
+    "free_pages": "free_bytes",
+    "cached_pages": "cached_bytes",
+    "swap_used_pages": "swap_used_bytes",
+    "ksm_shared": "ksm_shared_bytes",
+    "ksm_sharing": "ksm_sharing_bytes",
+    "ksm_zero": "ksm_zero_bytes",
+}
 GAUGES = {
     "resident_pages": "resident_bytes",
+    "emulator_resident_pages": "emulator_bytes",
+    "merged_pages": "merged_bytes",
     "host_swapped_pages": "host_swapped_bytes",
     "free_pages": "free_bytes",
     "anon_pages": "anon_bytes",
@@ -52,7 +77,7 @@ def ledger(outcome: Outcome) -> dict[str, Any]:
     ]
     return {
         "marks": [
-            {"name": name, "time_s": mark.time_s, "guests": _gauges(outcome, number)}
+            {"name": name, "time_s": mark.time_s} | _gauges(outcome, number)
             for number, (name, mark) in enumerate(outcome.marks)
         ],
         "between": [
@@ -68,35 +93,55 @@ def _rises(span: Span) -> dict[str, Any]:
         "host": {
             "swap_in_bytes": int(span.host_bytes("swap_in_pages")),
             "swap_out_bytes": int(span.host_bytes("swap_out_pages")),
-            "kswapd_s": span.host("kswapd_s"),
-            "io_busy_s": span.host("io_busy_s"),
-        },
+        }
+        | {field: span.host(field) for field in HOST},
         "guests": {
             guest: {name: int(span.guest_bytes(field, guest)) for field, name in PAGES.items()}
             | {field: span.guest(field, guest) for field in PLAIN}
+            | {"cgroup": {field: span.cgroup(field, guest) for field in CGROUP}}
             | {"tasks": _work(span, guest)}
             for guest in span.guests
         },
     }
 
 
-def _work(span: Span, guest: str) -> dict[str, dict[str, float]]:
+def _work(span: Span, guest: str) -> dict[str, dict[str, Any]]:
     tasks = span.tasks[span.guests.index(guest)]
     small = span.page_bytes / ACCESS_BYTES
-    return {
-        task: {"accesses": span.task("done", task, guest) * small}
-        | {field: span.task(field, task, guest) for field in TASK}
-        for task in tasks
-    }
 
-
-def _gauges(outcome: Outcome, number: int) -> dict[str, dict[str, int]]:
-    records = outcome.marks[number][1].guest
-    return {
-        guest: {
-            name: int(records[field][slot]) * outcome.page_bytes for field, name in GAUGES.items()
+    def one(task: str) -> dict[str, Any]:
+        return {
+            "accesses": span.task("done", task, guest) * small,
+            **{field: span.task(field, task, guest) for field in TASK},
+            "lost_s": {cause: span.lost_s(cause, task, guest) for cause in CLASSES[FIRST_LOST:]},
         }
-        for slot, guest in enumerate(outcome.guests)
+
+    return {task: one(task) for task in tasks}
+
+
+def _gauges(outcome: Outcome, number: int) -> dict[str, Any]:
+    mark = outcome.marks[number][1]
+
+    def sizes(record: Any, fields: dict[str, str]) -> dict[str, int]:  # noqa: ANN401  one row
+        return {name: int(record[field]) * outcome.page_bytes for field, name in fields.items()}
+
+    guests = {guest: sizes(mark.guest[slot], GAUGES) for slot, guest in enumerate(outcome.guests)}
+    return {"host": sizes(mark.host, HOST_GAUGES), "guests": guests}
+
+
+def series(outcome: Outcome) -> dict[str, Any]:
+    """The samples of a run: times, and a list for each guest, as JSON can hold them; bytes."""
+    samples = outcome.samples
+    of_guests = ("resident", "host_swapped", "free", "free_whole", "file", "taken")
+    return {
+        "time_s": samples.time_s.tolist(),
+        "swap_used_bytes": samples.swap_used.tolist(),
+        "guests": {
+            guest: {
+                f"{field}_bytes": getattr(samples, field)[:, slot].tolist() for field in of_guests
+            }
+            for slot, guest in enumerate(outcome.guests)
+        },
     }
 
 

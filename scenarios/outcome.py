@@ -3,7 +3,7 @@
 A run ends at the last mark of the timeline, or at the scenario's end if that is sooner.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,6 +165,7 @@ def run(
     policy: Policy[Any] | None = None,
     sample_s: float = 0.0,
     guard: GuardConfig | None = None,
+    told: Callable[[float], object] = lambda _: None,
 ) -> Outcome:
     """Run a scenario once.
 
@@ -174,13 +175,14 @@ def run(
         policy: who sets targets; None: nobody but the timeline.
         sample_s: [s] between samples of memory; 0: none.
         guard: what keeps the policy in bounds, level `limits` if None.
+        told: called with the time [s] that the run has come to.
 
     Raises:
         scenarios.traces.TraceError: a replay finds no traces.
     """
     hosts = SimulatedHosts(scenario, 1, threads=1)
     hosts.reset([0], [key])
-    taken = _Sampler(hosts, scenario, sample_s)
+    taken = _Sampler(hosts, scenario, sample_s, told)
     if policy is None:
         taken.wait_until(np.full(1, scenario.end_s))
     else:
@@ -193,8 +195,15 @@ def run(
 class _Sampler:
     """Lets time pass in steps, keeps samples, and knows when the run is over."""
 
-    def __init__(self, hosts: SimulatedHosts, scenario: Scenario, sample_s: float) -> None:
+    def __init__(
+        self,
+        hosts: SimulatedHosts,
+        scenario: Scenario,
+        sample_s: float,
+        told: Callable[[float], object],
+    ) -> None:
         self._hosts, self._end_s, self._sample_s = hosts, scenario.end_s, sample_s
+        self._told = told
         self._marks = sum(entry.do == "mark" for entry in scenario.timeline)
         self._rows: list[tuple[float, np.ndarray, int]] = []
         self._begin = self._now()
@@ -210,6 +219,7 @@ class _Sampler:
         while not self.over and (now := float(self._hosts.time_s[0])) < until_s[0]:
             step = (np.floor(now / step_s + 1e-6) + 1) * step_s
             self._hosts.advance(float(min(step, until_s[0], self._end_s)))
+            self._told(float(self._hosts.time_s[0]))
             if self._sample_s and step <= until_s[0]:
                 self._sample()
 

@@ -10,7 +10,7 @@ import pytest
 from agents.baselines import load_policy
 from configs.loading import build, dump
 from scenarios.__main__ import main
-from scenarios.ledger import ledger
+from scenarios.ledger import ledger, series
 from scenarios.outcome import BEGIN, END, NoSuchMark, run
 from scenarios.schema import Scenario
 
@@ -154,6 +154,26 @@ def test_the_ledger_holds_all_of_it_as_plain_data() -> None:
     assert job["nominal_s"] == pytest.approx(5.0, rel=0.01)
     assert found["marks"][-1]["guests"]["a"]["anon_bytes"] == 32 * MIB
     assert found["tasks"][0]["seconds"] == pytest.approx(5.0, rel=0.01)
+    assert sum(job["lost_s"].values()) == pytest.approx(
+        found["tasks"][0]["seconds"] - 5.0, abs=0.05
+    )
+    assert span["guests"]["a"]["cgroup"]["throttled_s"] == 0.0
+    begin, end = (mark["host"]["free_bytes"] for mark in found["marks"])
+    assert 30 * MIB < begin - end < 40 * MIB
+
+
+def test_the_ledgers_series_are_the_samples() -> None:
+    found = run(a_scenario(), sample_s=0.5)
+    plain = json.loads(json.dumps(series(found)))
+    assert plain["time_s"] == found.samples.time_s.tolist()
+    assert plain["guests"]["a"]["resident_bytes"] == found.samples.resident[:, 0].tolist()
+
+
+def test_a_run_tells_how_far_it_is() -> None:
+    told: list[float] = []
+    found = run(a_scenario(), told=told.append)
+    assert told == sorted(told)
+    assert told[-1] == found.at(END).time_s
 
 
 def test_the_command_runs_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,7 +183,16 @@ def test_the_command_runs_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     printed = capsys.readouterr().out
     assert "half to later, 1.000 s" in printed
     assert "a other: done in" in printed
-    assert json.loads((tmp_path / "found.json").read_text())["policy"] == "equal"
+    written = json.loads((tmp_path / "found.json").read_text())
+    assert written["policy"] == "equal"
+    assert "samples" not in written
+    assert main([str(path), "--every", "1s", "--json", str(tmp_path / "found.json")]) == 0
+    written = json.loads((tmp_path / "found.json").read_text())
+    assert written["samples"]["time_s"][:3] == [0.0, 1.0, 2.0]
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main([str(path), "--every", "often"])
+    assert "often" in capsys.readouterr().err
     assert main([str(path), "--set", "host.cores=0"]) == 2
     assert "host.cores: got 0" in capsys.readouterr().err
     assert main([str(path), "--policy", "nobody"]) == 2

@@ -513,6 +513,7 @@ class _Builder:
             "c_gfault_huge": params.GUEST_FAULT_HUGE_S,
             "c_migrate": params.MIGRATE_S,
             "c_cscan": params.COMPACT_SCAN_S,
+            "c_collapse": params.MIGRATE_S,
             "c_map": params.MAP_S,
             "c_ksm_skip": params.KSM_SKIP_S,
             "c_ksm_look": params.KSM_LOOK_S,
@@ -664,6 +665,8 @@ def build(spec: HostSpec) -> Machine:
         builder.cpus.append(thread | {"group": first_group + c})
     if spec.ksm is not None:
         builder.cpus.append(thread | {"thread": state.KSMD, "group": NOBODY})
+    if spec.huge_pages:
+        builder.cpus.append(thread | {"thread": state.HOST_COLLAPSER, "group": NOBODY})
     builder.place_images()
     host = builder.host() | builder.ksm() | {"thread0": thread0}
     cpu = _rows(state.cpu_dtype, builder.cpus)

@@ -1,9 +1,9 @@
 """khugepaged of the guest: makes huge pages out of small ones, a few at a time (mm/khugepaged.c).
 
-Every 10 s it looks at 16 MiB of virtual memory.  Where a part is not huge yet, is in use, and none
-of it is in the guest's swap, its pages are copied to a free block, which compaction may have to
-make; what was never touched is cleared.  To copy is to touch: all of it has to be backed by the
-host.
+Every 10 s it looks at 16 MiB of virtual memory.  Where a part is not huge yet, is in use, and at
+most 64 of its pages are in the guest's swap, these are read, and all are copied to a free block,
+which compaction may have to make; what was never touched is cleared.  To copy is to touch: all of
+it has to be backed by the host.  `host_collapse` is the same for the host.
 """
 
 import numpy as np
@@ -11,18 +11,28 @@ import numpy as np
 from memsim.account import COMPACTION
 from memsim.backing import BURN, DONE, KILL_GUEST, NEVER, STOPPED, back_page, touched
 from memsim.balance import note_scan
-from memsim.compaction import NO_ROOM
+from memsim.compaction import BUSY, NO_ROOM
 from memsim.content import ZERO, content_of, put
 from memsim.free_memory import free_block, give_page, take_block
+from memsim.guest_readahead import read_swap
+from memsim.guest_swap import free_gslot
 from memsim.hinting import on_alloc
 from memsim.huge_alloc import NOT_TRIED, make_block
 from memsim.hugepages import set_guest_huge
 from memsim.jit import kernel
 from memsim.lists import guest_push
 from memsim.machine import Machine
-from memsim.params import COLLAPSE_EVERY_S, COLLAPSE_PAGES, COLLAPSE_RETRY_S, COMPACT_BATCH
+from memsim.params import (
+    COLLAPSE_EVERY_S,
+    COLLAPSE_MAX_SWAP,
+    COLLAPSE_PAGES,
+    COLLAPSE_RETRY_S,
+    COMPACT_BATCH,
+    RETRY_S,
+)
 from memsim.state import (
     ANON,
+    G_AHEAD,
     G_BACK,
     G_BITS,
     G_FILL,
@@ -37,9 +47,11 @@ from memsim.state import (
     KERNEL,
     NOBODY,
     RESIDENT,
+    SWAPPED_BASE,
 )
 from memsim.state import NEVER as NOT_MAPPED
 
+_READS_MOST = 10_000  # looks for what it reads from swap, 10 s, before it goes on elsewhere
 _ANON = 0  # memsim.spec.RegionKind
 
 
@@ -59,28 +71,57 @@ def _next_part(m: Machine, g: int) -> int:
 
 
 @kernel
-def _can_collapse(m: Machine, v: int, used: bool) -> bool:
-    # Some of it is mapped, by small pages that nothing holds, and was used.
-    mapped = 0
+def is_worth(m: Machine, old: bool, present: int, swapped: int, used: int) -> bool:
+    """Tell whether small pages, so many of a block, are to become a huge one, in guest or host.
+
+    Any number may be missing (max_ptes_none), few may be in swap, since 4.8, and then half of all
+    must have been used (khugepaged_scan_pmd).
+    """
+    hs = m.host[0]
+    if present <= 0 or swapped * hs.sub > (0 if old else COLLAPSE_MAX_SWAP):
+        return False
+    return used > 0 and (swapped == 0 or 2 * used >= hs.block_pages)
+
+
+@kernel
+def _look(m: Machine, v: int) -> tuple[int, int, int]:
+    # How many pages of a part are mapped (-1: one is huge, or somebody holds it), how many are in
+    # swap or on their way from there, how many of the mapped ones were used.
+    present, swapped, used = 0, 0, 0
     for i in range(v, v + m.host[0].block_pages):
         p = m.vpage[i].page
         if p == NOT_MAPPED:
             continue
-        if p < 0:
-            return False
+        if p < 0 or m.page[p].gflags & G_IO:
+            swapped += 1
+            continue
         pg = m.page[p]
-        if pg.glist == 0 or pg.gflags & (G_IO | G_BACK | G_FILL | G_HINT | G_VOID):
-            return False
-        used |= (pg.gflags & G_REF) != 0
-        mapped += 1
-    return used and mapped > 0 and not _is_huge(m, v)
+        if pg.glist == 0 or pg.gflags & (G_BACK | G_FILL | G_HINT | G_VOID):
+            return -1, 0, 0
+        if pg.gflags & G_AHEAD:  # in the swap cache alone
+            swapped += 1
+            continue
+        used += (pg.gflags & G_REF) != 0
+        present += 1
+    return present, swapped, used
 
 
 @kernel
-def _is_huge(m: Machine, v: int) -> bool:
-    # Its first page is the only one of a huge page that is on a list.
-    p = m.vpage[v + 1].page
-    return p >= 0 and m.page[p].glist == 0
+def _bring_in(m: Machine, g: int, v: int, t: float) -> int:
+    # What of a part is in swap is read, one page after the other (__collapse_huge_page_swapin):
+    # DONE, BUSY until the next one is there, NO_ROOM.
+    for i in range(v, v + m.host[0].block_pages):
+        p = int(np.int64(m.vpage[i].page))
+        if p <= SWAPPED_BASE:
+            r, _ = read_swap(m, g, i, False, t)
+            m.guest[g].guest_major += r != NOBODY
+            return BUSY if r != NOBODY else NO_ROOM
+        if p >= 0 and m.page[p].gflags & G_IO:
+            return BUSY
+        if p >= 0 and m.page[p].gflags & G_AHEAD:
+            m.page[p].gflags &= np.uint16(G_BITS - G_AHEAD)
+            free_gslot(m, g, m.guest[g].gslot0 + m.vpage[i].age)
+    return DONE
 
 
 @kernel
@@ -150,7 +191,8 @@ def _end(m: Machine, g: int) -> None:
     gs = m.guest[g]
     b = gs.collapse_block
     bl = m.block[b]
-    done = _can_collapse(m, gs.collapse_hand, True) and _is_copied(m, g)
+    present, swapped, _ = _look(m, gs.collapse_hand)
+    done = present > 0 and swapped == 0 and _is_copied(m, g)
     gs.collapse_block = NOBODY
     if not done:
         for p in range(bl.first, bl.first + bl.pages):
@@ -211,7 +253,16 @@ def khugepaged(m: Machine, e: int, k: int, t: float) -> tuple[float, float, int]
         return 0.0, gs.collapse_at, COMPACTION
     gs.collapse_hand = v
     scan = hs.block_pages * hs.c_cscan
-    if _can_collapse(m, v, False):
+    present, swapped, used = _look(m, v)
+    if gs.collapse_reads > 0 or is_worth(m, gs.lru_2011, present, swapped, used):
+        what = _bring_in(m, g, v, t)
+        gs.collapse_reads = gs.collapse_reads + 1 if what == BUSY else 0
+        if what == BUSY and gs.collapse_reads < _READS_MOST:
+            return scan, t + RETRY_S, COMPACTION
+        if what != DONE:
+            gs.collapse_hand = v + hs.block_pages
+            gs.collapse_reads = 0
+            return scan, 0.0, COMPACTION
         what, cost, cls = make_block(m, e, k, t)
         if what == NO_ROOM:
             m.task[k].compacting = NOT_TRIED

@@ -157,7 +157,7 @@ def back_huge(m: Machine, p: int, t: float) -> bool:
     b = block_of(m, p)
     bl = m.block[b]
     g = m.page[p].guest
-    if bl.host_table or bl.pages < hs.block_pages or not _can_take(m, g, bl.pages):
+    if bl.host_table or bl.pages < hs.block_pages or not can_take(m, g, bl.pages):
         return False
     for q in range(bl.first, bl.first + bl.pages):
         if m.page[q].hstate != UNBACKED:
@@ -175,7 +175,8 @@ def back_huge(m: Machine, p: int, t: float) -> bool:
 
 
 @kernel
-def _can_take(m: Machine, g: int, n: int) -> bool:
+def can_take(m: Machine, g: int, n: int) -> bool:
+    """Tell whether a guest may have n frames without anybody's reclaim."""
     hs = m.host[0]
     gr = m.group[group_of(m, g)]
     return hs.free_pages - n > hs.low_pages and (gr.max == NOBODY or gr.usage + n <= gr.max)

@@ -59,6 +59,7 @@ COMPACT_EVERY_S = 0.5  # HPAGE_FRAG_CHECK_INTERVAL_MSEC: kcompactd looks ahead
 COMPACT_PROACTIVENESS = 20  # it compacts above 90 % of free memory in pieces down to 80 %
 COLLAPSE_PAGES = 4096  # [small pages] khugepaged looks at in a pass: pages_to_scan
 COLLAPSE_EVERY_S = 10.0  # scan_sleep_millisecs
+COLLAPSE_MAX_SWAP = 64  # [small pages] of 2 MiB that it reads from swap: max_ptes_swap
 COLLAPSE_RETRY_S = 60.0  # alloc_sleep_millisecs, after it found no free block
 COMPACT_BATCH = 32  # [small pages] COMPACT_CLUSTER_MAX
 OUT_OF_PUFF_S = 0.2  # balloon sleeps after a failed allocation

@@ -92,7 +92,7 @@ def _empty_memory(m: Machine, g: int) -> None:
     gs.collapse_block = NOBODY
     gs.collapse_hand = gs.vpage0
     gs.collapse_left = gs.compact_considered = gs.compact_shift = 0
-    gs.compact_asked = gs.huge_left = 0
+    gs.compact_asked = gs.huge_left = gs.collapse_reads = 0
     gs.source_block = NOBODY
     gs.target_block = gs.blocks - 1
     gs.free_blocks = 0

@@ -165,6 +165,12 @@ host_dtype = np.dtype(
         ("lru_2011", "u1"),
         ("ept_dirty", "u1"),
         ("huge_pages", "u1"),
+        # khugepaged: block it stands at, what is left of its pass, looks at what it reads from swap
+        ("collapse_hand", "i4"),
+        ("collapse_left", "i8"),
+        ("collapse_at", "f8"),
+        ("collapse_reads", "i4"),
+        ("collapse_wait", "f8"),  # ... until the next look
         ("ra_virtual", "u1"),
         ("ra_adapts", "u1"),
         ("ra_prev", "i8"),  # slot of the last read without hits before
@@ -192,6 +198,7 @@ host_dtype = np.dtype(
         ("c_gfault_huge", "f8"),
         ("c_migrate", "f8"),
         ("c_cscan", "f8"),
+        ("c_collapse", "f8"),  # as c_migrate, in the host
         ("c_map", "f8"),
         ("c_zram", "f8"),
         ("c_ksm_skip", "f8"),
@@ -382,6 +389,7 @@ guest_dtype = np.dtype(
         ("collapse_block", "i4"),
         ("collapse_left", "i8"),
         ("collapse_at", "f8"),
+        ("collapse_reads", "i4"),  # looks so far at what it reads from swap for the part
         ("compact_considered", "i4"),
         ("compact_shift", "i4"),
         ("compact_at", "f8"),
@@ -467,6 +475,7 @@ guest_dtype = np.dtype(
         ("compact_fail", "i8"),
         ("host_thp_fault", "i8"),
         ("host_thp_split", "i8"),
+        ("host_thp_collapse", "i8"),
         ("compact_migrated", "i8"),
         ("compact_scanned", "i8"),
         ("version", "i8"),  # counts what may have made its quiet pages loud
@@ -561,6 +570,7 @@ KERNEL_TASKS = 6  # of each guest
 CPU_IDLE, CPU_QUEUED, CPU_RUNNING, CPU_BLOCKED, CPU_HALTED = range(5)
 RECLAIMER = 1  # cpu.thread: kswapd, then one for each cgroup's limit
 KSMD = 2  # cpu.thread, on a host with KSM
+HOST_COLLAPSER = 3  # cpu.thread, the last one, on a host with huge pages
 
 cpu_dtype = np.dtype(
     [

@@ -5,9 +5,9 @@ task's timer; a request's share is served or its emulator goes on; the periodic 
 timeline; a guest's power switch.  After each, free cores are given to who waits for them.
 """
 
-from memsim import ksm, script
+from memsim import host_collapse, ksm, script
 from memsim.access import access
-from memsim.account import GUEST_RECLAIM, HOST_RECLAIM, KSMD, KSWAPD, NOMINAL, TLB
+from memsim.account import COMPACTION, GUEST_RECLAIM, HOST_RECLAIM, KSMD, KSWAPD, NOMINAL, TLB
 from memsim.backing import BURN, KILL_GUEST, NO_FRAME, STOPPED, WAITS
 from memsim.cpu import (
     begin_run,
@@ -46,6 +46,7 @@ from memsim.state import (
     CPU_RUNNING,
     DISK_WRITE,
     FREE_VCPU,
+    HOST_COLLAPSER,
     NOBODY,
     OF_TASK,
     OF_VCPU,
@@ -277,8 +278,21 @@ def _run_ksmd(m: Machine, e: int, t: float) -> None:
 
 
 @kernel
+def _run_collapser(m: Machine, e: int, t: float) -> None:
+    cost, again = host_collapse.step(m, t)
+    if cost > 0.0:
+        _slice_to(m, e, t + cost, COMPACTION, THREAD, t)
+        return
+    set_cpu(m, e, CPU_IDLE, 0, t)
+    schedule(m, e, again, NOBODY)
+
+
+@kernel
 def _thread_class(m: Machine, e: int) -> int:
-    return KSMD if m.cpu[e].thread == KSM_THREAD else KSWAPD
+    thread = m.cpu[e].thread
+    if thread == HOST_COLLAPSER:
+        return COMPACTION
+    return KSMD if thread == KSM_THREAD else KSWAPD
 
 
 @kernel
@@ -288,6 +302,9 @@ def _run_thread(m: Machine, e: int, t: float) -> None:
     cpu = m.cpu[e]
     if cpu.thread == KSM_THREAD:
         _run_ksmd(m, e, t)
+        return
+    if cpu.thread == HOST_COLLAPSER:
+        _run_collapser(m, e, t)
         return
     if cpu.stage == NO_BATCH:
         if cpu.tried:
@@ -383,8 +400,9 @@ def _slice_end(m: Machine, e: int, t: float) -> None:
     if cpu.state == CPU_HALTED:
         _halt_tick(m, e, t)
         return
-    if cpu.state == CPU_IDLE:  # ksmd has slept
-        ksm.begin_batch(m)
+    if cpu.state == CPU_IDLE:  # ksmd or khugepaged has slept
+        if cpu.thread == KSM_THREAD:
+            ksm.begin_batch(m)
         queue_cpu(m, e, t)
         return
     _charge(m, e, t)

@@ -6,9 +6,10 @@ from memsim import ksm, sharing, step
 from memsim.account import IDLE, N_CLASSES, RESTART
 from memsim.events import schedule, tick_entity
 from memsim.guest import available
+from memsim.host_collapse import host_khugepaged
 from memsim.jit import entry, kernel
 from memsim.machine import Machine
-from memsim.params import KSM_SLEEP_LEAST_S, PSI_PERIOD_S
+from memsim.params import COLLAPSE_EVERY_S, KSM_SLEEP_LEAST_S, PSI_PERIOD_S
 from memsim.power import power_entity
 from memsim.pressure import settle_group, settle_guest, settle_host
 from memsim.resize import is_soft, set_target, taken
@@ -132,6 +133,8 @@ def start(m: Machine) -> None:
     schedule(m, tick_entity(m), PSI_PERIOD_S, -1)
     if hs.ksm and hs.ksm_run != sharing.STOP:
         schedule(m, ksm.ksmd(m), 0.0, -1)
+    if hs.huge_pages:
+        schedule(m, host_khugepaged(m), COLLAPSE_EVERY_S, -1)
     plan_entry(m, 0.0)
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from memsim import params
+from memsim.build import watermarks
 from memsim.content import UNIQUE
 from memsim.spec import Defrag, HostSpec, Ksm, Op, Pattern, Phase, RegionKind, Start
-from memsim.state import H_WROTE
+from memsim.state import G_REF, H_WROTE, SWAPPED_BASE
 from tests.memsim.hosts import (
     allocate,
     anon,
@@ -18,6 +19,7 @@ from tests.memsim.hosts import (
     free,
     guest,
     host,
+    machine,
     read,
     run,
     seconds,
@@ -200,3 +202,39 @@ def test_khugepaged_makes_small_pages_huge_eight_blocks_in_ten_seconds() -> None
     assert counts[0] == 0
     assert counts[1] == counts[2] <= 8
     assert counts[-1] == small
+
+
+@pytest.mark.parametrize(
+    ("back", "old", "few"), [(150, False, True), (0, False, False), (0, True, True)]
+)
+def test_khugepaged_reads_a_few_pages_from_the_guests_swap_since_4_8(
+    back: int, old: bool, few: bool
+) -> None:
+    # Reclaim splits huge pages for a moment, and swaps a part of them; some are read back.
+    size = 16 * BLOCK
+    big = size - 4 * BLOCK - watermarks(size, 1.0)[1] + 150
+    again = touch(0, pattern=Pattern.SEQUENTIAL, count=back)
+    work = task(allocate(0), sleep(1.0), allocate(1), sleep(2.0), free(1), again)
+    one = guest(
+        work,
+        pages=size,
+        regions=[anon(4 * BLOCK), anon(big)],
+        swap_pages=size,
+        huge_pages=True,
+        lru_2011=old,
+    )
+    fleet = run(host(one), 9.9)
+    m = machine(fleet)
+    before = int(fleet.guest[0, 0]["guest_swap_in"])
+    gone = m.vpage["page"][: 4 * BLOCK] <= SWAPPED_BASE
+    parts = gone.reshape(4, BLOCK).sum(axis=1)
+    assert ((parts > 0) & (parts <= params.COLLAPSE_MAX_SWAP)).any() == few
+    mapped = m.vpage["page"][: 4 * BLOCK][~gone]
+    m.page["gflags"][mapped] |= np.uint16(G_REF)
+    fleet.advance(np.array([11.0]))
+    fleet.check()
+    gs = fleet.guest[0, 0]
+    good = parts <= (0 if old else params.COLLAPSE_MAX_SWAP)
+    assert gs["thp_blocks"] == good.sum()
+    assert gs["guest_swap_in"] - before == parts[good].sum()
+    assert gs["swap_used_pages"] == parts[~good].sum()

@@ -246,7 +246,8 @@ def _settle(m: Machine, e: int) -> int:
     n = cpu.iso_n
     for i in range(n):
         p = m.iso[e, i]
-        if is_free(m, p):
+        written = (m.page[p].hflags & H_BACK) != 0  # it heads its family since, which is
+        if is_free(m, p) and not written:
             m.page[p].hflags &= np.uint8(255 - H_ISOLATED - H_UNMAPPED)
             discard(m, p)
             m.host[0].ksm_discarded += 1

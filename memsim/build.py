@@ -57,6 +57,7 @@ def _check(spec: HostSpec) -> None:
     need(4096 <= size <= 1 << 22 and size & (size - 1) == 0, f"page_bytes: {size} is no power of 2")
     need(spec.ram_pages > spec.reserved_pages, "ram_pages: no more than reserved_pages")
     _check_ksm(spec)
+    need(-1 <= spec.swappiness <= 200, f"swappiness: {spec.swappiness}, -1 to 200 expected")
     need(spec.cores >= 1, f"cores: {spec.cores}, at least 1 expected")
     need(spec.tick_s > 0, f"tick_s: {spec.tick_s}, more than 0 expected")
     need(len(spec.devices) > 0, "devices: none")
@@ -546,6 +547,7 @@ class _Builder:
             "global_lru": spec.global_lru,
             "lru_2011": spec.lru_2011,
             "ept_dirty": spec.ept_dirty_bits,
+            "swappiness": spec.swappiness,
             "ra_adapts": spec.readahead_adapts,
             "ra_hits": FIRST_HITS,
             "huge_pages": spec.huge_pages,

@@ -16,7 +16,9 @@ from memsim.frames import group_of, limiter, over_limit
 from memsim.guest import finish_disk_read, finish_disk_write, request_page
 from memsim.hinting import on_alloc
 from memsim.host import NEED_FRAME, NEED_READ, NOW, fault, finish_read, finish_write, read_of
+from memsim.host_balance import note_host_cost, note_host_scan
 from memsim.jit import kernel
+from memsim.lists import lru_of
 from memsim.machine import Machine
 from memsim.params import CONGESTION_S, RETRY_S, SCAN_ROUNDS
 from memsim.pressure import group_stall
@@ -174,6 +176,9 @@ def _read_code(m: Machine, r: int, t: float) -> bool:
     gs.code_resident += missing
     if cls == NOMINAL:
         gs.code_read += missing
+    else:
+        note_host_cost(m, lru_of(m, m.request[r].guest), True, missing)
+    note_host_scan(m, lru_of(m, m.request[r].guest), True, missing, missing)
     rc = m.request[c]
     rc.parent = r
     rc.count = 0

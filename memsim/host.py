@@ -8,6 +8,7 @@ from memsim.content import ZERO, put
 from memsim.disk import ZRAM, merge_write, new_request, submit
 from memsim.frames import give_frame, take_frame
 from memsim.hinting import is_free, is_given
+from memsim.host_balance import note_host_scan
 from memsim.hugepages import back_huge, drop_huge, is_host_huge, split_host
 from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, lru_of
@@ -105,6 +106,7 @@ def _fresh(m: Machine, p: int) -> int:
     put(m, p, ZERO)
     pg.gflags &= np.uint16(G_BITS - G_HOST)
     host_push(m, lru_of(m, pg.guest), m.host[0].lru_2011, p)
+    note_host_scan(m, lru_of(m, pg.guest), False, 1, m.host[0].lru_2011)
     gs.host_fresh += 1
     return FRESH_FAULT if again else NOMINAL
 

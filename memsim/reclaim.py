@@ -15,6 +15,7 @@ from memsim.cgroups import effective_low, scan_target, siblings
 from memsim.frames import give_frame, group_of
 from memsim.hinting import checks, is_free, is_given
 from memsim.host import discard, drop_page, write_out
+from memsim.host_balance import note_host_cost, note_host_scan, takes_code
 from memsim.hugepages import clear_host_bits, is_host_huge, split_host
 from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, host_row, inactive_is_low, lru_of
@@ -131,7 +132,7 @@ def _lru_with_code(m: Machine, ignored: bool, usage: int, protected: int) -> int
 
 @kernel
 def _drop_code(m: Machine, e: int, lru: int) -> int:
-    # The emulators' own code is file-backed and goes first, unless it was used meanwhile.
+    # A batch of the emulators' own code, which is file-backed, unless it was used meanwhile.
     hs = m.host[0]
     if hs.cached_pages == 0:
         return 0
@@ -139,6 +140,7 @@ def _drop_code(m: Machine, e: int, lru: int) -> int:
         gs = m.guest[g]
         if gs.code_resident == 0 or lru_of(m, g) != lru:
             continue
+        note_host_scan(m, lru, True, gs.code_resident, gs.code_resident if gs.code_used else 0)
         if gs.code_used:
             gs.code_used = 0
             continue
@@ -220,7 +222,8 @@ def check(m: Machine, e: int, group: int) -> float:
         if ignored and gr.usage <= _protection(m, lru, False, usage, protected):
             gr.low_events += 1
     cpu.lru = lru
-    dropped = _drop_code(m, e, lru)
+    code = takes_code(m, lru, group != NOBODY, cpu.fails)
+    dropped = _drop_code(m, e, lru) if code else 0
     if dropped > 0:
         return dropped * hs.c_reclaim
     moved = _deactivate(m, lru, cpu.rounds > 0)
@@ -244,6 +247,7 @@ def check(m: Machine, e: int, group: int) -> float:
         if flags & (H_PINNED | H_BACK):
             host_push(m, lru, 0, p)
         elif flags & H_REF:
+            note_host_scan(m, lru, False, 1, 1)
             clear_refs(m, p)
             # Until 5.9 one use of anonymous memory was enough, since then it takes two.
             activate = hs.lru_2011 or (pg.gflags & SEEN) != 0
@@ -255,6 +259,7 @@ def check(m: Machine, e: int, group: int) -> float:
             pg.hflags |= np.uint8(H_ISOLATED)
             m.iso[e, cpu.iso_n] = p
             cpu.iso_n += 1
+            note_host_scan(m, lru, False, 1, 0)
     if cpu.iso_n > 0:
         cpu.stage = CHECKED
     return max(cost, hs.c_scan)
@@ -325,6 +330,7 @@ def settle(m: Machine, e: int, t: float) -> float:
             swapped_out(m, p, was)
             cpu.freed += 1
         elif write_out(m, p, t):
+            note_host_cost(m, lru_of(m, g), False, 1)
             if pg.hstate == SWAPPED:  # compressed, at once
                 cpu.freed += 1
                 cost += hs.c_zram

@@ -298,6 +298,7 @@ class HostSpec:
     slice_low_pages: int = -1  # memory.low of the slice that all cgroups are in, -1: none
     global_lru: bool = False  # 2011: one pair of lists for all without a limit
     lru_2011: bool = False  # as of a guest, for the host's own lists
+    swappiness: int = -1  # 0-200: guest memory against the emulators' code; -1: code goes first
     huge_pages: bool = False  # back fresh blocks of guest memory with pages of 2 MiB
     ept_dirty_bits: bool = True  # 2011: False, every mapping dirties
     readahead_virtual: bool = True  # False: windows lie in slot space (rotating, 2011)

@@ -171,6 +171,7 @@ host_dtype = np.dtype(
         ("collapse_at", "f8"),
         ("collapse_reads", "i4"),
         ("collapse_wait", "f8"),  # ... until the next look
+        ("swappiness", "i4"),  # NOBODY: code goes first
         ("ra_virtual", "u1"),
         ("ra_adapts", "u1"),
         ("ra_prev", "i8"),  # slot of the last read without hits before
@@ -629,6 +630,14 @@ group_dtype = np.dtype(  # row 0: all without a limit under a global LRU; row c 
         ("refaults", "i8"),  # of its lists: pages swapped in again
         ("activated", "i8"),  # ... of them, within the workingset's reach
         ("activated_seen", "i8"),  # when a run of reclaim ended last
+        # what reclaim of its lists costs, as a guest's, and turns of code [1/65536]
+        ("anon_cost", "i8"),
+        ("file_cost", "i8"),
+        ("anon_scanned", "i8"),
+        ("file_scanned", "i8"),
+        ("anon_rotated", "i8"),
+        ("file_rotated", "i8"),
+        ("scan_credit", "i8"),
     ]
 )
 

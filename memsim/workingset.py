@@ -8,6 +8,7 @@ it goes to the active list.  Files have shadow entries since Linux 3.15, anonymo
 import numpy as np
 
 from memsim.balance import note_cost
+from memsim.host_balance import note_host_cost
 from memsim.jit import kernel
 from memsim.lists import guest_row, host_row, lru_of
 from memsim.machine import Machine
@@ -104,4 +105,5 @@ def comes_back_to_host(m: Machine, p: int) -> bool:
         return False
     gr.age += np.uint32(1)
     gr.activated += 1
+    note_host_cost(m, lru, False, 1)
     return True

@@ -81,6 +81,7 @@ def _host(
         global_lru=old,
         lru_2011=old,
         huge_pages=host.huge_pages,
+        swappiness=-1 if host.swappiness is None else host.swappiness,
         ept_dirty_bits=not old,
         readahead_adapts=not old,
         readahead_virtual=not (old or rotating),

@@ -178,6 +178,13 @@ class Host(Config):
         description="jump over touches that change nothing: other draws, the same distribution",
     )
     kernel: Kernel = Kernel.MODERN
+    swappiness: int | None = Field(
+        default=None,
+        ge=0,
+        le=200,
+        description="of the host's kernel: guest memory against the emulators' code; left out:"
+        " code goes first",
+    )
     huge_pages: bool = Field(
         default=False, description="back guests by pages of 2 MiB; not with pages beyond 64KiB"
     )

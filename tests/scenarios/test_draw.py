@@ -295,3 +295,13 @@ def test_copies_of_a_task_have_regions_of_their_own_and_share_what_is_to_be_done
     assert {job.phases[1].region for job in jobs} == {4}
     assert {job.phases[3].count for job in jobs} == {3}  # ten between four
     assert join.phases[1].count == 4
+
+
+@pytest.mark.parametrize(("said", "meant"), [({}, -1), ({"swappiness": 0}, 0)])
+def test_a_host_has_the_swappiness_that_was_said(said: dict[str, int], meant: int) -> None:
+    data = {
+        "name": "simple",
+        "host": {"page": "64KiB", "ram": "256MiB"} | said,
+        "guests": [{"name": "a", "size": "128MiB", "work": {}}],
+    }
+    assert draw(build(Scenario, data, "test"), (0, 0)).spec.swappiness == meant

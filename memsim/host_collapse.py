@@ -10,12 +10,13 @@ import numpy as np
 
 from memsim.collapse import is_worth
 from memsim.content import ZERO, put
-from memsim.host import NEED_READ, NOW, fault, leave_swap
+from memsim.host import NEED_READ, NOW, fault
 from memsim.hugepages import can_take, set_host_huge, take_frames
 from memsim.jit import kernel
 from memsim.lists import host_remove
 from memsim.machine import Machine
 from memsim.params import COLLAPSE_EVERY_S, COLLAPSE_PAGES, COLLAPSE_RETRY_S, RETRY_S
+from memsim.sharing import is_shared
 from memsim.state import (
     CACHED,
     H_BACK,
@@ -31,6 +32,7 @@ from memsim.state import (
     SWAPPED,
     UNBACKED,
 )
+from memsim.swap import leave_swap
 
 _READS_MOST = 10_000  # as `collapse`
 _HELD = H_ISOLATED | H_UNMAPPED | H_BACK | H_PINNED
@@ -65,7 +67,7 @@ def _look(m: Machine, b: int) -> tuple[int, int, int]:
     present, swapped, used = 0, 0, 0
     for p in range(bl.first, bl.first + bl.pages):
         pg = m.page[p]
-        if pg.hflags & _HELD:
+        if pg.hflags & _HELD or is_shared(m, p):
             return -1, 0, 0
         if pg.hstate == SWAPPED or pg.hstate == READING or pg.hstate == CACHED:
             swapped += 1

@@ -5,11 +5,17 @@ import numpy as np
 from memsim.account import FRESH_FAULT, HOST_SWAP, KSMD, NOMINAL
 from memsim.blocks import block_of
 from memsim.content import ZERO, put
-from memsim.disk import ZRAM, merge_write, new_request, submit
+from memsim.disk import MERGE_BYTES, ROTATING, ZRAM, merge_write, new_request, submit
 from memsim.frames import give_frame, take_frame
 from memsim.hinting import is_free, is_given
 from memsim.host_balance import note_host_scan
-from memsim.hugepages import back_huge, drop_huge, is_host_huge, split_host
+from memsim.hugepages import (
+    back_huge,
+    drop_huge,
+    is_host_huge,
+    split_host,
+    unset_host_huge,
+)
 from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, lru_of
 from memsim.machine import Machine
@@ -52,7 +58,7 @@ from memsim.state import (
     UNBACKED,
     WRITING,
 )
-from memsim.swap import alloc_slot, leave_swap, size_zram
+from memsim.swap import alloc_slot, find_run, leave_swap, size_zram, take_slot
 from memsim.workingset import comes_back_to_host, leave_host_shadow
 
 # What a fault needs before it can go on.
@@ -286,8 +292,6 @@ def finish_read(m: Machine, r: int) -> None:
 def write_out(m: Machine, p: int, t: float) -> bool:
     """Begin to swap an unmapped page out; False if no slot or request is to be had."""
     hs = m.host[0]
-    pg = m.page[p]
-    gs = m.guest[pg.guest]
     zram = m.device[hs.swap_device].kind == ZRAM
     leave_swap(m, p)
     if not zram and hs.requests_used >= hs.requests:
@@ -295,6 +299,44 @@ def write_out(m: Machine, p: int, t: float) -> bool:
     slot = alloc_slot(m, p)
     if slot == NOBODY:
         return False
+    _write_to(m, p, slot, t)
+    return True
+
+
+@kernel
+def write_huge(m: Machine, b: int, t: float) -> bool:
+    """Begin to swap a huge page out as a whole, to slots in a row; False if it has to be split.
+
+    Since 4.14, on what does not rotate (CONFIG_THP_SWAP, shrink_page_list of mm/vmscan.c).
+    """
+    hs = m.host[0]
+    bl = m.block[b]
+    kind = m.device[hs.swap_device].kind
+    requests = 1 + int(bl.pages * hs.page_bytes // MERGE_BYTES)
+    if hs.lru_2011 or kind == ROTATING or hs.requests_used + requests > hs.requests:
+        return False
+    for p in range(bl.first, bl.first + bl.pages):
+        if is_given(m, p) or is_free(m, p):
+            return False
+    slot = find_run(m, bl.pages)
+    if slot == NOBODY:
+        return False
+    g = m.page[bl.first].guest
+    unset_host_huge(m, b)
+    m.guest[g].host_thp_swap_out += 1
+    for i in range(bl.pages):
+        take_slot(m, bl.first + i, slot + i)
+        _write_to(m, bl.first + i, slot + i, t)
+    return True
+
+
+@kernel
+def _write_to(m: Machine, p: int, slot: int, t: float) -> None:
+    # Begin to write an unmapped page to its slot.
+    hs = m.host[0]
+    pg = m.page[p]
+    gs = m.guest[pg.guest]
+    zram = m.device[hs.swap_device].kind == ZRAM
     gs.host_swap_out += 1
     if pg.gstate == FILE and not pg.gflags & (G_DIRTY | G_IO | G_FILL):
         gs.silent_writes += 1  # its content is on the guest's disk already
@@ -309,7 +351,7 @@ def write_out(m: Machine, p: int, t: float) -> bool:
         give_frame(m, pg.guest)
         size_zram(m)
         swapped_out(m, p, was)
-        return True
+        return
     r = merge_write(m, hs.swap_device, slot)
     if r == NOBODY:
         r = new_request(m, SWAP_WRITE, hs.swap_device, pg.guest, HOST_SWAP)
@@ -323,7 +365,6 @@ def write_out(m: Machine, p: int, t: float) -> bool:
     pg.hprev = r
     hs.writing_pages += 1
     hs.back_pages += 1
-    return True
 
 
 @kernel

@@ -139,7 +139,8 @@ def _try(m: Machine, b: int, t: float) -> float:
         hs.collapse_reads += 1
         hs.collapse_wait = t + RETRY_S
         return cost
-    if need == NOW:
+    present, swapped, _ = _look(m, b)
+    if need == NOW and present > 0 and swapped == 0:  # what came back may share a frame
         _collapse(m, b)
         cost += hs.block_pages * hs.c_collapse
     _leave(m, b)

@@ -231,15 +231,25 @@ def split_host(m: Machine, b: int) -> None:
 
 
 @kernel
-def drop_huge(m: Machine, b: int) -> None:
-    """Take the frames of a block that the host backs with one page, whose content nobody needs."""
+def unset_host_huge(m: Machine, b: int) -> None:
+    """Say that the host backs a block by small pages from now on, all of them on no list."""
     bl = m.block[b]
     g = m.page[bl.first].guest
     host_remove(m, bl.first)
     bl.host_huge = 0
+    bl.host_table = 1
     m.guest[g].host_thp_blocks -= 1
     _mark(m, b)
     stirred(m, g)
+
+
+@kernel
+def drop_huge(m: Machine, b: int) -> None:
+    """Take the frames of a block that the host backs with one page, whose content nobody needs."""
+    bl = m.block[b]
+    g = m.page[bl.first].guest
+    unset_host_huge(m, b)
+    bl.host_table = 0
     for p in range(bl.first, bl.first + bl.pages):
         m.page[p].hstate = UNBACKED
         m.page[p].hflags &= np.uint8(H_EVER)

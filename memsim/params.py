@@ -23,6 +23,7 @@ BALLOON_HUGE_DEFLATE_S = 6.7e-6  # of a block [HA]
 VIRTIO_MEM_UNPLUG_S = 54.5e-6  # of an empty block of 2 MiB, without MADV_DONTNEED [HA]
 VIRTIO_MEM_PLUG_S = 21.3e-6  # of a block [HA]
 HOST_RECLAIM_S = 5.9e-6  # unmap, flush, hand to swap: 170,000 pages/s a reclaim thread [BF]
+HUGE_RECLAIM_SHARE = 0.7  # of that, a page of a huge one swapped as a whole; 0.6-0.9 [LX] bd4c82c2
 HOST_SCAN_S = 0.25e-6  # look at a reference bit through the reverse map; 0.1-0.5, order of [HU]
 HINT_CHECK_S = 0.1e-6  # 185 cycles [HU]
 HINT_TAX = 0.01  # share of the allocation path; 0-0.03 [nine micro-benchmarks of hinting series]

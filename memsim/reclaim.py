@@ -14,13 +14,13 @@ from memsim.blocks import block_of, host_weight
 from memsim.cgroups import effective_low, scan_target, siblings
 from memsim.frames import give_frame, group_of
 from memsim.hinting import checks, is_free, is_given
-from memsim.host import discard, drop_page, write_out
+from memsim.host import discard, drop_page, write_huge, write_out
 from memsim.host_balance import note_host_cost, note_host_scan, takes_code
 from memsim.hugepages import clear_host_bits, is_host_huge, split_host
 from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, host_row, inactive_is_low, lru_of
 from memsim.machine import Machine
-from memsim.params import DEF_PRIORITY
+from memsim.params import DEF_PRIORITY, HUGE_RECLAIM_SHARE
 from memsim.sharing import clear_refs, flags_of, map_all, others, swapped_out, unmap_all
 from memsim.state import (
     CACHED,
@@ -180,14 +180,17 @@ def _deactivate(m: Machine, lru: int, force: bool) -> int:
 
 
 @kernel
-def _look_at_huge(m: Machine, lru: int, p: int) -> bool:
-    # A huge page at the tail moves if any part of it was used.  Else it is split, and its pages
-    # stand there in order; they are swapped one by one.
+def _look_at_huge(m: Machine, e: int, lru: int, p: int, t: float) -> bool:
+    # A huge page at the tail moves if any part of it was used.  Else it is swapped as a whole, all
+    # three steps at once, or split: then its pages stand there in order, to be swapped one by one.
     if not is_host_huge(m, p):
         return False
     b = block_of(m, p)
     flags = clear_host_bits(m, b)
     if flags == 0:
+        if write_huge(m, b, t):
+            _count_huge(m, e, b)
+            return True
         split_host(m, b)
         return False
     host_remove(m, p)
@@ -196,7 +199,31 @@ def _look_at_huge(m: Machine, lru: int, p: int) -> bool:
 
 
 @kernel
-def check(m: Machine, e: int, group: int) -> float:
+def _count_huge(m: Machine, e: int, b: int) -> None:
+    # What came of a huge page that was swapped.
+    bl = m.block[b]
+    g = m.page[bl.first].guest
+    m.group[group_of(m, g)].scanned += bl.pages
+    lru = lru_of(m, g)
+    m.group[lru].activated_seen = m.group[lru].activated
+    note_host_scan(m, lru, False, bl.pages, 0)
+    note_host_cost(m, lru, False, bl.pages)
+    if m.page[bl.first].hstate == SWAPPED:  # compressed
+        m.cpu[e].freed += bl.pages
+    else:
+        m.cpu[e].wrote += bl.pages
+
+
+@kernel
+def _huge_s(m: Machine, e: int) -> float:
+    # CPU time of huge pages that a batch swapped.
+    hs = m.host[0]
+    freed = m.cpu[e].freed
+    return (freed + m.cpu[e].wrote) * hs.c_reclaim * HUGE_RECLAIM_SHARE + freed * hs.c_zram
+
+
+@kernel
+def check(m: Machine, e: int, group: int, t: float) -> float:
     """Step 1: isolate up to a batch of unreferenced pages; returns its CPU time [s].
 
     `group` is a cgroup's row, or NOBODY for all lists in proportion to their size.
@@ -232,12 +259,12 @@ def check(m: Machine, e: int, group: int) -> float:
     most = scan_target(m.lists[row].count, low, m.group[lru].usage, hs.batch)
     for _ in range(max(hs.batch, most >> max(0, DEF_PRIORITY - cpu.fails))):
         p = m.lists[row].tail
-        if p == NOBODY or cpu.iso_n >= hs.batch:
+        if p == NOBODY or cpu.iso_n + cpu.freed + cpu.wrote >= hs.batch:
             break
         cost += hs.c_scan
         if checks(m, p):
             cost += hs.c_check
-        if _look_at_huge(m, lru, p):
+        if _look_at_huge(m, e, lru, p, t):
             continue
         pg = m.page[p]
         m.group[group_of(m, pg.guest)].scanned += 1
@@ -262,7 +289,7 @@ def check(m: Machine, e: int, group: int) -> float:
             note_host_scan(m, lru, False, 1, 0)
     if cpu.iso_n > 0:
         cpu.stage = CHECKED
-    return max(cost, hs.c_scan)
+    return max(cost + _huge_s(m, e), hs.c_scan)
 
 
 @kernel
@@ -355,7 +382,7 @@ def step(m: Machine, e: int, group: int, t: float) -> float:
         return unmap(m, e)
     if stage == UNMAPPED:
         return settle(m, e, t)
-    return check(m, e, group)
+    return check(m, e, group, t)
 
 
 @kernel

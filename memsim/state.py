@@ -476,6 +476,7 @@ guest_dtype = np.dtype(
         ("compact_fail", "i8"),
         ("host_thp_fault", "i8"),
         ("host_thp_split", "i8"),
+        ("host_thp_swap_out", "i8"),
         ("host_thp_collapse", "i8"),
         ("compact_migrated", "i8"),
         ("compact_scanned", "i8"),

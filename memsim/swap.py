@@ -63,12 +63,49 @@ def alloc_slot(m: Machine, p: int) -> int:
     s = _next_slot(m)
     while m.slot[s] != NOBODY:
         s = s + 1 if s + 1 < hs.swap_pages else 0
+    take_slot(m, p, s)
+    return s
+
+
+@kernel
+def _starts_run(m: Machine, s: int, n: int) -> bool:
+    # Whether slot s begins a run of n free ones: clusters that are free as a whole, or inside one.
+    for c in range(s // SLOT_CLUSTER, (s + n - 1) // SLOT_CLUSTER + 1):
+        if n >= SLOT_CLUSTER and m.cluster[c] > 0:
+            return False
+        if m.cluster[c] + n > SLOT_CLUSTER and n < SLOT_CLUSTER:
+            return False
+    if n < SLOT_CLUSTER:
+        for i in range(s, s + n):
+            if m.slot[i] != NOBODY:
+                return False
+    return True
+
+
+@kernel
+def find_run(m: Machine, n: int) -> int:
+    """Return the first of n free slots in a row, aligned to n, or NOBODY (swap_alloc_cluster)."""
+    hs = m.host[0]
+    runs = hs.swap_pages // n
+    if hs.swap_used_pages + n > hs.swap_pages:
+        return NOBODY
+    start = (hs.slot_next + n - 1) // n
+    for i in range(runs):
+        s = (start + i) % runs * n
+        if _starts_run(m, s, n):
+            return int(s)
+    return NOBODY
+
+
+@kernel
+def take_slot(m: Machine, p: int, s: int) -> None:
+    """Give a page a free slot."""
+    hs = m.host[0]
     m.slot[s] = p
     m.cluster[s // SLOT_CLUSTER] += 1
     hs.slot_next = s + 1
     hs.swap_used_pages += 1
     m.page[p].slot = s
-    return s
 
 
 @kernel

@@ -9,8 +9,12 @@ import pytest
 from memsim import params
 from memsim.build import build
 from memsim.fleet import Fleet
-from memsim.spec import Cgroup, Hinting, HostSpec, Pattern, Phase, Reporting, Resize, Start
+from memsim.spec import Cgroup, Device, Hinting, HostSpec, Pattern, Phase, Reporting, Resize, Start
 from tests.memsim.hosts import (
+    DISK,
+    FLASH,
+    SSD,
+    ZRAM,
     allocate,
     anon,
     free,
@@ -111,15 +115,43 @@ def test_freeing_a_part_splits_the_mapping() -> None:
     assert fleet.guest[0, 0]["anon_pages"] == 2 * BLOCK - 10
 
 
-def test_host_reclaim_splits_and_swaps_in_small_pages() -> None:
+@pytest.mark.parametrize(
+    ("device", "old", "splits"),
+    [(FLASH, False, False), (ZRAM, False, False), (DISK, False, True), (FLASH, True, True)],
+)
+def test_host_reclaim_splits_where_it_rotates_and_until_4_14_and_swaps_in_small_pages(
+    device: Device, old: bool, splits: bool
+) -> None:
     read_back = touch(count=3 * BLOCK, pattern=Pattern.SEQUENTIAL)
     spec = one(allocate(), sleep(2.0), read_back, cgroup=0)
-    fleet = run(swapped_out(replace(spec, cgroups=(Cgroup(),))), 0.9, 1.8, 5.0)
+    spec = replace(spec, cgroups=(Cgroup(),), devices=(device, SSD), lru_2011=old)
+    fleet = run(swapped_out(spec), 0.9, 1.8)
+    slots = fleet._machines[0].page["slot"][: 8 * BLOCK]
+    out = slots[slots >= 0]
+    assert len(out) == 3 * BLOCK
+    fleet.advance(np.array([15.0]))
+    fleet.check()
     gs = fleet.guest[0, 0]
-    assert gs["host_swap_out"] >= 3 * BLOCK
-    assert gs["host_thp_split"] == 3
-    assert huge(fleet) == (3, 0, 0)
+    assert gs["host_thp_split"] == (3 if splits else 0)
+    assert gs["host_thp_swap_out"] == (0 if splits else 3)
+    if not splits:  # each in a row of slots
+        first = out.reshape(3, BLOCK)
+        assert (np.diff(first, axis=1) == 1).all()
     assert gs["host_swap_in"] == 3 * BLOCK
+    assert huge(fleet) == (3, gs["host_thp_collapse"], gs["host_thp_collapse"])
+
+
+def test_without_slots_in_a_row_or_with_a_free_page_in_it_host_reclaim_splits() -> None:
+    spec = one(allocate(), sleep(2.0), cgroup=0)
+    spec = replace(spec, cgroups=(Cgroup(),), swap_pages=BLOCK + 100)
+    gs = run(swapped_out(spec), 0.9, 1.8).guest[0, 0]
+    assert gs["host_thp_swap_out"] == 1
+    assert gs["host_thp_split"] > 0
+    spec = one(allocate(), free(count=10), sleep(2.0), cgroup=0, hinting=Hinting.BITMAP)
+    gs = run(swapped_out(replace(spec, cgroups=(Cgroup(),))), 0.9, 1.8).guest[0, 0]
+    assert gs["host_thp_swap_out"] == 2
+    assert gs["host_thp_split"] == 1
+    assert gs["discarded"] == 10
 
 
 def test_guest_reclaim_splits() -> None:

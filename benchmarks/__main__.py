@@ -19,6 +19,9 @@ def _kernel(console: Console) -> None:
         for fast in (False, True):
             speed = kernel.touches(pages, missing, fast=fast)
             table.add_row(speed.name, f"{speed.million_per_s:.1f}", f"{speed.changed:.1%}")
+    for everything in (False, True):
+        speed = kernel.mechanisms(0.1, everything=everything)
+        table.add_row(speed.name, f"{speed.million_per_s:.1f}", f"{speed.changed:.1%}")
     console.print(table)
     references = kernel.stream()
     ours, misses = kernel.one_list(references, 12_000)
@@ -28,6 +31,8 @@ def _kernel(console: Console) -> None:
     table.add_row("libCacheSim", f"{theirs:.1f}", f"{expected:,}")
     console.print(table)
     console.print(f"bytes per simulated page: {kernel.bytes_per_page():.1f}")
+    full = kernel.bytes_per_page(everything=True)
+    console.print(f"the same with KSM and huge pages: {full:.1f}")
 
 
 def main() -> None:

@@ -6,8 +6,9 @@ compressed memory, so that every miss costs a swap-in and a reclaim but no waiti
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import libcachesim
 import numpy as np
@@ -15,10 +16,13 @@ import numpy as np
 from memsim.build import watermarks
 from memsim.fleet import Fleet
 from memsim.spec import (
+    Cgroup,
     Device,
     DeviceKind,
     GuestSpec,
+    Hinting,
     HostSpec,
+    Ksm,
     Op,
     Pattern,
     Phase,
@@ -31,6 +35,7 @@ from memsim.spec import (
 DISK = Device(DeviceKind.SOLID, 1e-4, 5e8)
 ZRAM = Device(DeviceKind.ZRAM, 1e-7, 1e12, ratio=1000.0)
 COST_S = 1e-6  # simulated CPU of one touch
+STORES = 0.3  # share of touches
 
 
 class Speed(NamedTuple):
@@ -56,7 +61,7 @@ def touches(pages: int, missing: float, touches: int = 20_000_000, *, fast: bool
     """
     script = (
         Phase(Op.ALLOCATE, region=0),
-        Phase(Op.TOUCH, region=0, write=0.3, cost_s=COST_S),
+        Phase(Op.TOUCH, region=0, write=STORES, cost_s=COST_S),
     )
     guest = GuestSpec(
         1, pages + 1000, (Region(RegionKind.ANON, pages),), (Task(script),), stats_period_s=0.0
@@ -79,6 +84,84 @@ def touches(pages: int, missing: float, touches: int = 20_000_000, *, fast: bool
         done / spent / 1e6,
         changed,
     )
+
+
+def mechanisms(
+    missing: float, touches: int = 10_000_000, *, everything: bool, pages: int = 8_192
+) -> Speed:
+    """Touches of two guests on a host with KSM that holds all but a share of what is left of them.
+
+    An eighth of a guest's memory is like the other's and only read, so it merges; the rest is its
+    own.  `everything`: guests and host have huge pages, guests report free pages, and each has a
+    cgroup with low, and high just above what it uses.  What changes state is a fault of the host.
+    """
+    shared = pages // 8
+    regions = (
+        Region(RegionKind.ANON, shared, content=np.arange(shared, dtype=np.uint32) + 1),
+        Region(RegionKind.ANON, pages - shared),
+    )
+    tasks = (
+        Task((Phase(Op.ALLOCATE, region=0), Phase(Op.TOUCH, region=0, cost_s=COST_S))),
+        Task(
+            (Phase(Op.ALLOCATE, region=1), Phase(Op.TOUCH, region=1, write=STORES, cost_s=COST_S))
+        ),
+    )
+    size = pages + 1_024
+    more: dict[str, Any] = {"hinting": Hinting.REPORTING, "huge_pages": True} if everything else {}
+    guests = tuple(
+        GuestSpec(
+            number + 1,
+            size,
+            regions,
+            tasks,
+            stats_period_s=0.0,
+            cgroup=number if everything else -1,
+            **more,
+        )
+        for number in range(2)
+    )
+    cgroup = Cgroup(low_pages=pages // 4, high_pages=size)
+    host = HostSpec(
+        4096,
+        4 * size,
+        guests,
+        (DISK, ZRAM),
+        cores=4,
+        swap_device=1,
+        swap_pages=1 << 18,
+        huge_pages=everything,
+        cgroups=(cgroup, cgroup) if everything else (),
+        ksm=Ksm(pages_to_scan=1_000),
+    )
+    # How much is left when all is merged, then as much of it as is wanted.
+    used = _settled(host).host[0]
+    need = int(used["ram_pages"] - used["free_pages"])
+    kept = need - int(missing * (2 * pages - shared))
+    fleet = _settled(replace(host, ram_pages=kept + watermarks(kept, 1.0)[2]))
+    before, until, spent = _seen(fleet), 5.0, 0.0
+    while _seen(fleet)[0] - before[0] < touches and spent < 20.0:
+        until += 0.25
+        start = time.perf_counter()
+        fleet.advance(np.array([until]))
+        spent += time.perf_counter() - start
+    done, changed = (after - first for after, first in zip(_seen(fleet), before, strict=True))
+    name = "everything on" if everything else "KSM"
+    return Speed(
+        f"2 x {pages} pages, {missing:.0%} missing, {name}", done / spent / 1e6, changed / done
+    )
+
+
+def _settled(host: HostSpec) -> Fleet:
+    fleet = Fleet(1, threads=1)
+    fleet.reset([host])
+    fleet.advance(np.array([5.0]))
+    return fleet
+
+
+def _seen(fleet: Fleet) -> tuple[int, int]:
+    rows = fleet.guest[0]
+    changing = rows["host_swap_in"] + rows["host_fresh"] + rows["unshared"]
+    return int(rows["touches"].sum()), int(changing.sum())
 
 
 def stream(references: int = 3_000_000, pages: int = 60_000) -> np.ndarray:
@@ -136,11 +219,15 @@ def cache_simulator(references: np.ndarray, capacity: int) -> tuple[float, int]:
     return len(references) / spent / 1e6, round(miss_ratio * len(references))
 
 
-def bytes_per_page() -> float:
+def bytes_per_page(*, everything: bool = False) -> float:
     """Bytes of all arrays per guest page, with guests of 256 MiB in 4 KiB pages."""
-    regions = (Region(RegionKind.ANON, 40_000), Region(RegionKind.FILE, 30_000))
+    content = np.arange(40_000, dtype=np.uint32) if everything else None
+    regions = (Region(RegionKind.ANON, 40_000, content=content), Region(RegionKind.FILE, 30_000))
     script = (Phase(Op.ALLOCATE, region=0), Phase(Op.READ, region=1))
-    guests = tuple(GuestSpec(i, 65_536, regions, (Task(script),)) for i in range(4))
+    guests = tuple(
+        GuestSpec(i, 65_536, regions, (Task(script),), huge_pages=everything) for i in range(4)
+    )
     fleet = Fleet(1, threads=1)
-    fleet.reset([HostSpec(4096, 200_000, guests, (DISK,), swap_pages=131_072)])
+    host = HostSpec(4096, 200_000, guests, (DISK,), swap_pages=131_072, huge_pages=everything)
+    fleet.reset([replace(host, ksm=Ksm() if everything else None)])
     return fleet.nbytes() / (4 * 65_536)

@@ -29,7 +29,7 @@ from memsim.state import NOBODY
 LOUD_BLOCK = 1024  # pages in a block of the fast path where popularity sets no other
 FIRST_HITS = 4  # what swap readahead begins with (mm/swap_state.c)
 KSM_PAGE_BYTES = 65536  # coarser pages would hardly ever be equal
-PAGES_A_BUCKET = 4  # of KSM's hash tables
+PAGES_A_BUCKET = 16  # of KSM's hash tables
 REQUESTS = 256  # outstanding requests of a host, as nr_requests of its queues
 
 

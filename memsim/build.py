@@ -548,6 +548,7 @@ class _Builder:
             "lru_2011": spec.lru_2011,
             "ept_dirty": spec.ept_dirty_bits,
             "swappiness": spec.swappiness,
+            "slots_kept": spec.slots_kept,
             "ra_adapts": spec.readahead_adapts,
             "ra_hits": FIRST_HITS,
             "huge_pages": spec.huge_pages,

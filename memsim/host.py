@@ -33,6 +33,7 @@ from memsim.sharing import (
     unshare,
 )
 from memsim.state import (
+    AHEAD,
     CACHED,
     FILE,
     FOLLOWS,
@@ -66,12 +67,14 @@ NOW, NEED_FRAME, NEED_READ, NEED_LOCK, NEED_REQUEST = range(5)
 
 
 @kernel
-def _map(m: Machine, p: int) -> None:
+def _map(m: Machine, p: int, writes: bool) -> None:
     # Without EPT dirty bits every mapping makes the page dirty, so its slot is of no use; with
     # them the slot is kept as long as swap is less than half full (vm_swap_full).
+    # Where reads keep slots (`slots_kept`) only a fault that writes frees it.
     # A copy that is still being written cannot be freed (try_to_free_swap of mm/swapfile.c).
     # Nor one that others refer to.
     hs = m.host[0]
+    dirties = not hs.ept_dirty and (writes or not hs.slots_kept)
     pg = m.page[p]
     shared = is_shared(m, p)
     was = pg.hstate
@@ -82,10 +85,18 @@ def _map(m: Machine, p: int) -> None:
     if pg.hstate == LENT:
         return
     if pg.hflags & H_BACK:
-        pg.hflags |= np.uint8(0 if hs.ept_dirty else H_DIRTY)
-    elif not hs.ept_dirty or 2 * hs.swap_used_pages > hs.swap_pages:
+        pg.hflags |= np.uint8(H_DIRTY if dirties else 0)
+    elif dirties or 2 * hs.swap_used_pages > hs.swap_pages:
         leave_swap(m, p)
         pg.hflags |= np.uint8(H_DIRTY)
+
+
+@kernel
+def _came_for_it(m: Machine, p: int) -> bool:
+    # A vCPU's worker reads the page itself, and asks for it as if to write whatever the vCPU wants
+    # (async_pf_execute of virt/kvm/async_pf.c); what readahead brought is mapped as it is touched.
+    pg = m.page[p]
+    return m.guest[pg.guest].async_mode != 0 and not pg.gflags & AHEAD
 
 
 @kernel
@@ -145,11 +156,11 @@ def read_of(m: Machine, p: int) -> int:
 
 
 @kernel
-def _take_back(m: Machine, p: int) -> None:
+def _take_back(m: Machine, p: int, writes: bool) -> None:
     # From write-back: the write goes on, nobody needs it.
     m.host[0].writing_pages -= 1
     host_push(m, lru_of(m, m.page[p].guest), 0, p)
-    _map(m, p)
+    _map(m, p, writes)
 
 
 @kernel
@@ -163,10 +174,10 @@ def _map_shared(m: Machine, p: int) -> bool:
         if head != p:
             lead(m, p)
         note_hit(m, p)
-        _map(m, p)
+        _map(m, p, True)
         return True
     if he.hstate == WRITING:
-        _take_back(m, head)
+        _take_back(m, head, True)
         he.hflags = (he.hflags & np.uint8(255 - H_REF)) | np.uint8(H_UNMAPPED)
     if he.hstate != MERGED or not pg.hflags & H_UNMAPPED:
         return False
@@ -223,11 +234,12 @@ def fault(m: Machine, p: int, store: bool, scattered: bool, t: float) -> tuple[i
     if state == READING:
         return NEED_READ, 0.0, HOST_SWAP
     if state == CACHED:
+        writes = store or _came_for_it(m, p)
         note_hit(m, p)
-        _map(m, p)
+        _map(m, p, writes)
         return NOW, hs.c_map, HOST_SWAP
     if state == WRITING:
-        _take_back(m, p)
+        _take_back(m, p, store)
         return NOW, hs.c_map, HOST_SWAP
     if state == UNBACKED and hs.huge_pages and back_huge(m, p, t):
         return NOW, hs.c_ept_huge, FRESH_FAULT if again else NOMINAL
@@ -293,10 +305,15 @@ def write_out(m: Machine, p: int, t: float) -> bool:
     """Begin to swap an unmapped page out; False if no slot or request is to be had."""
     hs = m.host[0]
     zram = m.device[hs.swap_device].kind == ZRAM
-    leave_swap(m, p)
+    pg = m.page[p]
+    kept = hs.slots_kept and pg.hstate == RESIDENT and not pg.hflags & H_DIRTY
+    if not kept:
+        leave_swap(m, p)
     if not zram and hs.requests_used >= hs.requests:
         return False
-    slot = alloc_slot(m, p)
+    slot = int(pg.slot)
+    if slot == NOBODY:
+        slot = alloc_slot(m, p)
     if slot == NOBODY:
         return False
     _write_to(m, p, slot, t)

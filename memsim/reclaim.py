@@ -34,6 +34,7 @@ from memsim.state import (
     H_UNMAPPED,
     MERGED,
     NOBODY,
+    RESIDENT,
     SEEN,
     SWAPPED,
 )
@@ -325,6 +326,15 @@ def _put_back(m: Machine, p: int) -> None:
 
 
 @kernel
+def _is_dirty(m: Machine, p: int, was: int) -> bool:
+    # Tearing down a mapping of EPT without dirty bits makes the page dirty, also if nobody wrote to
+    # it (mmu_spte_clear_track_bits of arch/x86/kvm/mmu.c).
+    hs = m.host[0]
+    blind = hs.slots_kept and not hs.ept_dirty and was == RESIDENT
+    return blind or (m.page[p].hflags & H_DIRTY) != 0
+
+
+@kernel
 def settle(m: Machine, e: int, t: float) -> float:
     """Step 3: look again and discard, drop, write or keep; returns its CPU time [s].
 
@@ -348,7 +358,7 @@ def settle(m: Machine, e: int, t: float) -> float:
         elif is_free(m, p):
             discard(m, p)
             cpu.freed += alone
-        elif pg.slot != NOBODY and (was == CACHED or not pg.hflags & H_DIRTY):
+        elif pg.slot != NOBODY and (was == CACHED or not _is_dirty(m, p, was)):
             pg.hstate = SWAPPED
             pg.hflags &= np.uint8(H_KEPT)
             leave_host_shadow(m, p)

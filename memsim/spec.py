@@ -301,6 +301,7 @@ class HostSpec:
     swappiness: int = -1  # 0-200: guest memory against the emulators' code; -1: code goes first
     huge_pages: bool = False  # back fresh blocks of guest memory with pages of 2 MiB
     ept_dirty_bits: bool = True  # 2011: False, every mapping dirties
+    slots_kept: bool = False  # without dirty bits: what a fault only reads is written to its slot
     readahead_virtual: bool = True  # False: windows lie in slot space (rotating, 2011)
     readahead_adapts: bool = True  # until 3.14 False: always the whole window
     readahead_bytes: int = 32768  # window of the host's swap readahead: page-cluster 3

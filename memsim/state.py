@@ -164,6 +164,7 @@ host_dtype = np.dtype(
         ("global_lru", "u1"),
         ("lru_2011", "u1"),
         ("ept_dirty", "u1"),
+        ("slots_kept", "u1"),
         ("huge_pages", "u1"),
         # khugepaged: block it stands at, what is left of its pass, looks at what it reads from swap
         ("collapse_hand", "i4"),

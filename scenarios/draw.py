@@ -83,6 +83,7 @@ def _host(
         huge_pages=host.huge_pages,
         swappiness=-1 if host.swappiness is None else host.swappiness,
         ept_dirty_bits=not old,
+        slots_kept=host.swap is not None and host.swap.slots == "kept",
         readahead_adapts=not old,
         readahead_virtual=not (old or rotating),
         readahead_bytes=host.readahead,

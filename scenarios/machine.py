@@ -125,6 +125,11 @@ class Swap(Config):
 
     device: str
     size: Bytes
+    slots: Literal["freed", "kept"] = Field(
+        default="freed",
+        description="kept: on a host of 2011 a page that is only read stays in its slot, as in"
+        " Linux 3.7",
+    )
 
 
 class CgroupConfig(Config):

@@ -258,4 +258,5 @@ def random_host(r: random.Random) -> HostSpec:
         tick_s=r.choice([1e-3, 1e-2, 0.05]),
         timeline=tuple(_entry(r, n, len(groups), old) for _ in range(r.randint(0, 5))),
         swappiness=r.choice([-1, 0, 60, 200]),
+        slots_kept=r.random() < 0.5,
     )

@@ -9,6 +9,7 @@ import pytest
 from memsim.fleet import Fleet
 from memsim.spec import (
     Act,
+    Async,
     Cgroup,
     Device,
     DeviceKind,
@@ -254,3 +255,27 @@ def test_adjacent_writes_merge_into_few_requests() -> None:
     assert fleet.host[0]["swap_out_pages"] == 512
     requests = fleet.host[0]["io_busy_s"] / SLOW.latency_s
     assert requests <= 512 / 16
+
+
+@pytest.mark.parametrize(
+    ("how", "slots_kept", "moved"),
+    [(Async.OFF, True, 0), (Async.HALT, True, 64 / 8), (Async.HALT, False, 64)],
+)
+def test_where_slots_are_kept_only_what_a_worker_read_for_a_vcpu_moves(
+    how: Async, slots_kept: bool, moved: float
+) -> None:
+    spec = squeezed(64, ept_dirty_bits=False, slots_kept=slots_kept, readahead_virtual=False)
+    spec = replace(spec, readahead_adapts=False, readahead_bytes=32 * KIB)
+    spec = replace(spec, guests=(replace(spec.guests[0], async_mode=how),))
+    again = Entry(Act.CGROUP_MAX, at_s=6.0, index=0, value=0)
+    fleet = run(replace(spec, timeline=(*spec.timeline, again)), 2.5)
+    m = machine(fleet)
+    pages = m.vpage["page"][:64]
+    before = m.page["slot"][pages].copy()
+    fleet.advance(np.array([5.9]))
+    assert fleet.guest[0, 0]["host_major"] == 64 / 8
+    fleet.advance(np.array([8.0]))
+    fleet.check()
+    assert (m.page["hstate"][pages] == SWAPPED).all()
+    assert fleet.guest[0, 0]["host_swap_out"] == 2 * 64  # nothing says that it was only read
+    assert (m.page["slot"][pages] != before).sum() == moved

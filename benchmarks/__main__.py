@@ -19,6 +19,9 @@ def _kernel(console: Console) -> None:
         for fast in (False, True):
             speed = kernel.touches(pages, missing, fast=fast)
             table.add_row(speed.name, f"{speed.million_per_s:.1f}", f"{speed.changed:.1%}")
+    for fast in (False, True):
+        speed = kernel.touches(8_192, 0.05, fast=fast, huge=True)
+        table.add_row(speed.name, f"{speed.million_per_s:.1f}", f"{speed.changed:.1%}")
     for everything in (False, True):
         speed = kernel.mechanisms(0.1, everything=everything)
         table.add_row(speed.name, f"{speed.million_per_s:.1f}", f"{speed.changed:.1%}")

@@ -46,28 +46,48 @@ class Speed(NamedTuple):
     changed: float  # share of the touches that missed
 
 
-def _fleet(guest: GuestSpec, ram: int, fast: bool = False) -> Fleet:
+def _fleet(guest: GuestSpec, ram: int, fast: bool = False, huge: bool = False) -> Fleet:
     fleet = Fleet(1, threads=1)
-    devices = (DISK, ZRAM)
-    host = HostSpec(4096, ram, (guest,), devices, swap_device=1, swap_pages=1 << 18, fast=fast)
+    host = HostSpec(
+        4096,
+        ram,
+        (guest,),
+        (DISK, ZRAM),
+        swap_device=1,
+        swap_pages=1 << 18,
+        huge_pages=huge,
+        fast=fast,
+    )
     fleet.reset([host])
     return fleet
 
 
-def touches(pages: int, missing: float, touches: int = 20_000_000, *, fast: bool = False) -> Speed:
+def touches(
+    pages: int,
+    missing: float,
+    touches: int = 20_000_000,
+    *,
+    fast: bool = False,
+    huge: bool = False,
+) -> Speed:
     """Uniform touches of `pages` pages of which the host holds all but a share.
 
-    `fast` jumps over those that change nothing.
+    `fast` jumps over those that change nothing; `huge` maps and backs by 2 MiB where that can be.
     """
     script = (
         Phase(Op.ALLOCATE, region=0),
         Phase(Op.TOUCH, region=0, write=STORES, cost_s=COST_S),
     )
     guest = GuestSpec(
-        1, pages + 1000, (Region(RegionKind.ANON, pages),), (Task(script),), stats_period_s=0.0
+        1,
+        pages + 1000,
+        (Region(RegionKind.ANON, pages),),
+        (Task(script),),
+        stats_period_s=0.0,
+        huge_pages=huge,
     )
     ram = 4 * pages if missing == 0.0 else int(pages * (1 - missing)) + 300
-    fleet = _fleet(guest, ram, fast)
+    fleet = _fleet(guest, ram, fast, huge)
     fleet.advance(np.array([2.0]))
     row = fleet.guest[0, 0]
     before = int(row["touches"]), int(row["host_swap_in"])
@@ -80,7 +100,8 @@ def touches(pages: int, missing: float, touches: int = 20_000_000, *, fast: bool
     done = int(row["touches"]) - before[0]
     changed = (int(row["host_swap_in"]) - before[1]) / done
     return Speed(
-        f"{pages} pages, {missing:.0%} missing{', fast path' if fast else ''}",
+        f"{pages} pages, {missing:.0%} missing{', huge pages' if huge else ''}"
+        f"{', fast path' if fast else ''}",
         done / spent / 1e6,
         changed,
     )

@@ -1,22 +1,24 @@
 """Resizing by blocks of 2 MiB: a balloon of huge pages, and virtio-mem.
 
 Both need blocks without a page in use, and keep huge pages of the host whole.  The balloon takes
-whatever block is free, 256 to a message.  virtio-mem goes through memory from its end, a block at a
-time, and moves what is in use out of it; memory that it took is gone from the guest's total.  With
-nothing to be had it tries again after 50 s, and then more rarely (drivers/virtio/virtio_mem.c).  A
-single page that nothing can move, of the kernel or long under I/O, keeps its block.
+whatever block is free, 256 to a message, and compacts for one more if there is none.  virtio-mem
+goes through memory from its end, a block at a time, and moves what is in use out of it; memory that
+it took is gone from the guest's total.  With nothing to be had it tries again after 50 s, and then
+more rarely (drivers/virtio/virtio_mem.c).  A single page that nothing can move, of the kernel or
+long under I/O, keeps its block.
 """
 
 import numpy as np
 
 from memsim.account import BALLOON as BY_BALLOON
-from memsim.backing import BURN, DONE, NEVER, touched
+from memsim.backing import BURN, DONE, KILL_GUEST, NEVER, STOPPED, touched
 from memsim.blocks import block_push, block_remove
 from memsim.compaction import BUSY, NO_ROOM, UNMOVABLE, has_unmovable, migrate_page
 from memsim.frames import in_memory
-from memsim.free_memory import isolate, kswapd_of, let_go, next_page
+from memsim.free_memory import free_block, isolate, kswapd_of, let_go, next_page
 from memsim.hinting import on_free, on_take
 from memsim.host import drop_pages
+from memsim.huge_alloc import NOT_TRIED, leave_to_kswapd, make_block
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.params import (
@@ -114,12 +116,11 @@ def _can_spare(m: Machine, g: int) -> bool:
 @kernel
 def _inflate(m: Machine, g: int, want: int) -> float:
     # One message of free blocks, the emptied ones of late first; 0 if there is none.
-    gs = m.guest[g]
     cost = 0.0
     n = 0
-    while n < BALLOON_BATCH and want >= m.host[0].block_pages and _can_spare(m, g):
-        b = gs.block_head
-        if b == NOBODY or m.block[b].pages < m.host[0].block_pages:
+    while n < BALLOON_BATCH and want >= m.host[0].block_pages:
+        b = free_block(m, g)
+        if b == NOBODY:
             break
         cost += _take_block(m, g, b) + _per_block(m, BALLOON_HUGE_INFLATE_S)
         want -= m.host[0].block_pages
@@ -251,16 +252,24 @@ def _try_later(m: Machine, g: int, t: float) -> float:
 
 
 @kernel
-def _shrink_balloon(m: Machine, k: int, change: int, t: float) -> tuple[float, float]:
-    g = m.task[k].guest
-    cost = _inflate(m, g, change)
+def _shrink_balloon(m: Machine, e: int, k: int, change: int, t: float) -> tuple[float, float, int]:
+    # What is there, else what an allocation makes, once (__GFP_NORETRY); it wakes kswapd too.
+    tk = m.task[k]
+    cost = _inflate(m, tk.guest, change)
     if cost > 0.0:
-        m.guest[g].hypercalls += 1
-        return cost, 0.0
-    # Its allocation tries reclaim once (__GFP_NORETRY), and fails.
-    m.guest[g].resize_failures += 1
-    cost, _ = _reclaim(m, k, t)
-    return cost, t + OUT_OF_PUFF_S
+        m.guest[tk.guest].hypercalls += 1
+        tk.compacting = NOT_TRIED
+        return cost, 0.0, BY_BALLOON
+    if tk.compacting == NOT_TRIED:
+        leave_to_kswapd(m, tk.guest, t)
+    what, cost, cls = make_block(m, e, k, t)
+    if what == NO_ROOM:
+        m.guest[tk.guest].resize_failures += 1
+        tk.compacting = NOT_TRIED
+        return cost, t + OUT_OF_PUFF_S, BY_BALLOON
+    if what == STOPPED or what == KILL_GUEST:
+        return touched(what, cost, cls)
+    return max(cost, SOON_S), 0.0, cls
 
 
 @kernel
@@ -295,7 +304,7 @@ def resize_blocks(m: Machine, e: int, k: int, t: float) -> tuple[float, float, i
         cost, again = _give_back(m, g, -change), 0.0
         gs.hypercalls += 1
     elif change > 0 and gs.resize == BALLOON_HUGE:
-        cost, again = _shrink_balloon(m, k, change, t)
+        cost, again, cls = _shrink_balloon(m, e, k, change, t)
     elif change > 0:
         cost, again, cls = _shrink_virtio_mem(m, e, k, t)
     gs.resize_s += cost

@@ -80,7 +80,8 @@ def _host(
         slice_low_pages=-1 if host.protection is None else host.protection // host.page,
         global_lru=old,
         lru_2011=old,
-        huge_pages=host.huge_pages,
+        huge_pages=host.huge_pages
+        and stream(place.key, "huge pages").random() < drawn.host_huge_pages,
         swappiness=-1 if host.swappiness is None else host.swappiness,
         ept_dirty_bits=not old,
         slots_kept=host.swap is not None and host.swap.slots == "kept",

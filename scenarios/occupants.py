@@ -13,7 +13,15 @@ from configs.loading import parse_bytes
 from memsim import spec
 from scenarios import check, profiles
 from scenarios.build import Built, Owner, build_work
-from scenarios.machine import Hints, Kernel, async_mode, defrag_mode, resize_mode
+from scenarios.machine import (
+    Defragment,
+    Hints,
+    Kernel,
+    Reporting,
+    async_mode,
+    defrag_mode,
+    resize_mode,
+)
 from scenarios.quantities import Amount, parse_amount
 from scenarios.randomise import Randomise
 from scenarios.randomness import Key, pick, stream, uniform
@@ -193,6 +201,11 @@ def random_mechanisms(drawn: Randomise, key: Key, guest_id: int) -> Mechanisms:
         resize=pick(drawn.resize, rng("resize"), usual.resize),
         deflate_on_oom=bool(rng("deflate_on_oom").random() < drawn.deflate_on_oom),
         huge_pages=bool(rng("huge_pages").random() < drawn.huge_pages),
+        defrag=pick(dict[Defragment | None, float](drawn.defrag.items()), rng("defrag"), None),
+        reporting=Reporting(
+            order=int(pick(drawn.reporting_order, rng("reporting order"), "9")),
+            every=uniform(drawn.reporting_every, rng("reporting every")),
+        ),
     )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from configs.loading import Bytes, Config, Seconds, parse_bytes
-from scenarios.machine import AsyncFaults, Hints, Kernel, Resizing
+from scenarios.machine import AsyncFaults, Defragment, Hints, Kernel, Resizing
 from scenarios.quantities import parse_amount
 
 
@@ -92,6 +92,13 @@ class Randomise(Config):
     huge_pages: float = Field(
         default=0.0, ge=0, le=1, description="share of guests with huge pages"
     )
+    defrag: dict[Defragment, float] = Field(default={}, description="left out: the kernel's own")
+    reporting_order: CountMix = Field(
+        default={}, description="least piece of free page reporting, as mechanisms.reporting.order"
+    )
+    reporting_every: tuple[Seconds, Seconds] = Field(
+        default=(2.0, 2.0), description="as mechanisms.reporting.every"
+    )
     own_swap: AmountMix = Field(
         default={},
         description="a guest's own swap, size or share of its size; left out: the profile's",
@@ -100,6 +107,9 @@ class Randomise(Config):
         default=None, description="sum of all guests' sizes over RAM; instead of host.ram"
     )
     cores: CountMix = Field(default={}, description="left out: host.cores")
+    host_huge_pages: float = Field(
+        default=1.0, ge=0, le=1, description="share of hosts with huge pages, of host.huge_pages"
+    )
     ksm: float = Field(
         default=1.0, ge=0, le=1, description="share of hosts on which ksmd runs, of those with it"
     )
@@ -120,10 +130,14 @@ class Randomise(Config):
             raise ValueError(f"min: {self.min[1]}: expected a share of at most 1")
         if self.overcommit is not None and self.overcommit[0] <= 0:
             raise ValueError("overcommit: expected ratios above 0")
-        for field in ("boot", "slow_by"):
+        if any(int(order) > 9 for order in self.reporting_order):
+            raise ValueError("reporting_order: expected orders from 0 to 9")
+        if self.reporting_every[0] <= 0:
+            raise ValueError("reporting_every: expected times above 0")
+        for field in ("boot", "slow_by", "reporting_every"):
             low, high = getattr(self, field)
             if low > high:
                 raise ValueError(f"{field}: expected the shorter time first")
-        for field in ("memory", "async_faults", "hinting", "resize", "kernels"):
+        for field in ("memory", "async_faults", "hinting", "resize", "kernels", "defrag"):
             _some_weight(getattr(self, field))
         return self

@@ -10,6 +10,7 @@ from tests.memsim.hosts import (
     allocate,
     anon,
     file,
+    free,
     guest,
     host,
     machine,
@@ -168,3 +169,28 @@ def test_constants_are_those_of_the_rates() -> None:
     assert 20 / seconds == pytest.approx(34.5, rel=0.02)
     seconds = blocks * (params.BALLOON_HUGE_INFLATE_S + params.DONTNEED_HUGE_S)
     assert 20 / seconds == pytest.approx(136, rel=0.02)
+
+
+def test_the_balloon_of_blocks_compacts_where_no_block_is_free() -> None:
+    # Two files in turns, then one is deleted: half of memory is free, in pieces.
+    size = 6 * BLOCK
+    one = task(read(0, count=size, pattern=2, cost_s=1e-5), free(0))
+    two = task(read(1, count=size, pattern=2, cost_s=1e-5))
+    spec = guest(
+        one,
+        two,
+        pages=14 * BLOCK,
+        vcpus=3,
+        kernel_pages=BLOCK,
+        regions=[file(size), file(size)],
+        resize=Resize.BALLOON_HUGE,
+    )
+    fleet = run(host(spec), 5.0)
+    blocks = int(fleet.guest[0, 0]["free_blocks"])
+    want = blocks + 4
+    targets(fleet, (14 - want) * BLOCK)
+    fleet.advance(np.array([15.0]))
+    fleet.check()
+    gs = fleet.guest[0, 0]
+    assert gs["taken_pages"] == want * BLOCK
+    assert gs["compact_migrated"] > 0

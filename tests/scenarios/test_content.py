@@ -6,6 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from configs.loading import build
 from memsim.content import UNIQUE, ZERO
+from memsim.spec import Defrag
 from scenarios.content import Content, content_numbers
 from scenarios.draw import draw
 from scenarios.schema import Scenario
@@ -63,3 +64,29 @@ def test_ksmd_runs_on_a_share_of_hosts() -> None:
     settings = [draw(scenario, (0, episode)).spec.ksm for episode in range(40)]
     assert {one.pages_to_scan for one in settings if one} == {7}
     assert 5 < sum(one.run for one in settings if one) < 35
+
+
+def test_numbers_of_huge_pages_and_reporting_differ_from_host_to_host() -> None:
+    data = {
+        "name": "drawn",
+        "host": {"page": "64KiB", "ram": "1GiB", "huge_pages": True},
+        "profiles": {"idle": {"description": "Nothing.", "regions": {}, "tasks": {}}},
+        "randomise": {
+            "guests": [2, 2],
+            "profiles": {"idle": 1},
+            "sizes": {"256MiB": 1},
+            "host_huge_pages": 0.5,
+            "defrag": {"always": 1, "defer": 1},
+            "reporting_order": {"9": 1, "4": 1},
+            "reporting_every": ["1s", "4s"],
+        },
+    }
+    scenario = build(Scenario, data, "test")
+    hosts = [draw(scenario, (0, episode)).spec for episode in range(40)]
+    guests = [guest for host in hosts for guest in host.guests]
+    assert {host.huge_pages for host in hosts} == {True, False}
+    assert {guest.defrag for guest in guests} == {Defrag.ALWAYS, Defrag.DEFER}
+    assert {guest.reporting.order for guest in guests} == {4, 9}
+    every = [guest.reporting.every_s for guest in guests]
+    assert 1.0 <= min(every) < 1.5
+    assert 3.5 < max(every) <= 4.0

@@ -75,7 +75,7 @@ class Owner:
     end_s: float  # curves are laid out up to here
     events: tuple[str, ...]
     vary: Vary
-    vcpus: int = 1
+    jobs: int = 1  # what `vcpus` of a script stands for
 
     def stream(self, purpose: str) -> np.random.Generator:
         """This guest's draws for one purpose."""
@@ -175,7 +175,7 @@ def build_work(work: Work, owner: Owner) -> Built:
 
 
 def _copies(task: Task, owner: Owner) -> int:
-    count = owner.vcpus if task.count == "vcpus" else task.count
+    count = owner.jobs if task.count == "vcpus" else task.count
     return count * max(1, len(task.starts))
 
 
@@ -259,7 +259,7 @@ class _Script:
             if isinstance(phase, Repeat):
                 first = len(lines)
                 self._block(phase.phases, lines)
-                times = self.owner.vcpus if phase.times == "vcpus" else phase.times or -1
+                times = self.owner.jobs if phase.times == "vcpus" else phase.times or -1
                 if phase.together and times > 0:
                     times = -(-times // self.copies)
                 lines.append(spec.Phase(spec.Op.REPEAT, jump=first, count=times))

@@ -240,7 +240,7 @@ def _occupant(place: Place, guest: Guest, guest_id: int, name: str, start: float
         end_s=scenario.end_s,
         events=tuple(check.events(work)),
         vary=guest.vary,
-        vcpus=vcpus or 1,
+        jobs=guest.jobs or vcpus or 1,
     )
     built = build_work(work, owner)
     facts = guest_facts(place, guest, guest_id, name, built)

@@ -71,6 +71,9 @@ class Guest(Config):
     min: AmountField = Field(default=Amount(share=0.25), description="or a share of size")
     weight: int = Field(default=1000, ge=0, description="for policies and results; 0: left out")
     vcpus: int | None = Field(default=None, ge=1, description="left out: the profile's, or 1")
+    jobs: int | None = Field(
+        default=None, ge=1, description="tasks of which there are `vcpus`; left out: as many"
+    )
     cpu_weight: int = Field(default=1024, ge=1, description="CPU share of each vCPU on the host")
     start: Seconds = Field(default=0.0, description="boots at this time")
     start_every: Seconds = Field(

@@ -244,7 +244,8 @@ class Task(Config):
     phases: tuple[Phase, ...] = Field(min_length=1)
     weight: int = Field(default=1024, ge=1, description="CPU share inside the guest")
     count: Annotated[int, Field(ge=1)] | Literal["vcpus"] = Field(
-        default=1, description="so many of them, or as many as there are vCPUs"
+        default=1,
+        description="so many of them, or as many as there are vCPUs, or the guest's `jobs`",
     )
     starts: tuple[SpanField, ...] = Field(
         default=(),

@@ -243,7 +243,10 @@ def test_streams_are_named_by_key_purpose_and_guest() -> None:
         as_key((-1, 0))
 
 
-def test_copies_of_a_task_have_regions_of_their_own_and_share_what_is_to_be_done() -> None:
+@pytest.mark.parametrize("size", [{"vcpus": 4}, {"vcpus": 1, "jobs": 4}])
+def test_copies_of_a_task_have_regions_of_their_own_and_share_what_is_to_be_done(
+    size: dict[str, int],
+) -> None:
     work = {
         "regions": {
             "heap": {"kind": "anon", "size": "10%", "own": True},
@@ -282,7 +285,7 @@ def test_copies_of_a_task_have_regions_of_their_own_and_share_what_is_to_be_done
         {
             "name": "copies",
             "host": {"page": "1MiB", "ram": "4GiB"},
-            "guests": [{"name": "guest", "work": work, "size": "1GiB", "vcpus": 4}],
+            "guests": [{"name": "guest", "work": work, "size": "1GiB"} | size],
         },
         "test",
     )
@@ -295,6 +298,7 @@ def test_copies_of_a_task_have_regions_of_their_own_and_share_what_is_to_be_done
     assert {job.phases[1].region for job in jobs} == {4}
     assert {job.phases[3].count for job in jobs} == {3}  # ten between four
     assert join.phases[1].count == 4
+    assert guest.vcpus == size["vcpus"]
 
 
 @pytest.mark.parametrize(("said", "meant"), [({}, -1), ({"swappiness": 0}, 0)])

@@ -66,6 +66,7 @@ from memsim.state import (
     NOBODY,
     OF_TASK,
     R_FREE,
+    RESIDENT,
     SWAPPED_BASE,
 )
 from memsim.touch import APPEND, LOOP, READ, SEQUENTIAL, WRITE
@@ -203,6 +204,8 @@ def _fill_huge(m: Machine, e: int, k: int, b: int, t: float) -> tuple[int, float
     cost = 0.0
     while bl.filled < bl.pages:
         p = bl.first + bl.filled
+        if cost > 0.0 and m.page[p].hstate != RESIDENT:  # what was done is paid before it waits
+            return BURN, cost, NOMINAL
         what, more, cls = back_page(m, e, k, p, True, True, False, t)
         if what != DONE:
             return what, cost + more, cls

@@ -13,7 +13,7 @@ from memsim.blocks import block_of
 from memsim.content import content_of, put
 from memsim.cpu import wake
 from memsim.free_memory import free_block, give_page, isolate, let_go, take_page
-from memsim.hinting import on_take
+from memsim.hinting import on_claim
 from memsim.host import drop_page
 from memsim.hugepages import is_guest_huge, split_guest
 from memsim.jit import kernel
@@ -44,6 +44,7 @@ from memsim.state import (
     G_VOID,
     H_DIRTY,
     H_REF,
+    H_UNMAPPED,
     KERNEL,
     NOBODY,
     ORDER_0,
@@ -155,7 +156,7 @@ def migrate_page(m: Machine, e: int, k: int, p: int, q: int, t: float) -> tuple[
     if pg.gflags & G_HINT:  # its owner hinted it free: the bit goes before the page is read
         pg.gflags = np.uint16((pg.gflags & (G_BITS - G_HINT)) | G_VOID)
         stirred(m, g)
-    on_take(m, q)  # it will be backed before it is taken
+    on_claim(m, q)  # it will be backed before it is taken, if it still is free then
     for page in (p, q):
         what, cost, cls = back_page(m, e, k, page, page == q, True, False, t)
         if what != DONE or cost > 0.0:
@@ -174,6 +175,12 @@ def has_unmovable(m: Machine, b: int) -> bool:
     for p in range(bl.first, bl.first + bl.pages):
         n += is_unmovable(m, p)
     return n > 0
+
+
+@kernel
+def _is_there(m: Machine, p: int) -> bool:
+    # Whether the host backs a page, so that to touch it neither waits nor reclaims.
+    return m.page[p].hstate == RESIDENT and not m.page[p].hflags & H_UNMAPPED
 
 
 @kernel
@@ -210,6 +217,8 @@ def empty_block(
         if q == NOBODY or is_unmovable(m, p):
             let_go(m, g)
             return NO_ROOM if q == NOBODY else UNMOVABLE, cost, COMPACTION
+        if cost > 0.0 and not (_is_there(m, p) and _is_there(m, q)):  # what was done is paid first
+            return BURN, cost, COMPACTION
         what, more, cls = migrate_page(m, e, k, p, q, t)
         cost += more
         if what == BUSY:

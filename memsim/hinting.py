@@ -13,7 +13,7 @@ that leaves a free list).
 
 import numpy as np
 
-from memsim.blocks import piece
+from memsim.blocks import block_of, block_push, block_remove, piece
 from memsim.cpu import rests, sleep_until
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_remove
@@ -33,6 +33,9 @@ def _forget_report(m: Machine, first: int, n: int) -> None:
             if pg.glist:
                 guest_remove(m, pg.guest, q)
                 guest_push(m, pg.guest, ORDER_0, q)
+            elif q == m.block[block_of(m, q)].first and not m.block[block_of(m, q)].isolated:
+                block_remove(m, pg.guest, block_of(m, q))
+                block_push(m, pg.guest, block_of(m, q))
 
 
 @kernel
@@ -73,6 +76,21 @@ def on_take(m: Machine, p: int) -> None:
     if m.page[p].gflags & G_REPORTED:
         first, n = piece(m, p)
         _forget_report(m, first, n)
+
+
+@kernel
+def on_claim(m: Machine, p: int) -> None:
+    """Tell that the host is about to back a page that is free, for somebody who may take it later.
+
+    If nobody does its piece is free memory that the host has to be told of again, as when
+    compaction gives back what it had set aside (release_freepages of mm/compaction.c).
+    """
+    if not m.page[p].gflags & G_REPORTED:
+        return
+    on_take(m, p)
+    _, n = piece(m, p)
+    if n >= m.guest[m.page[p].guest].report_pages:
+        _ask_for_report(m, m.page[p].guest)
 
 
 @kernel

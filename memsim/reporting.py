@@ -28,7 +28,7 @@ from memsim.params import (
     REPORT_PIECE_S,
     USER_EXIT_S,
 )
-from memsim.state import G_REPORTED, NOBODY, ORDER_0
+from memsim.state import FREE, G_REPORTED, NOBODY, ORDER_0
 
 NEVER = -1.0
 
@@ -90,7 +90,7 @@ def _report_pieces(m: Machine, g: int, most: int) -> tuple[float, int]:
             p = m.page[p].gnext
         if n >= gs.report_pages:
             cost += _report(m, g, first, n)
-            gs.report_left -= n
+            gs.report_left -= 1
             entries += 1
     return cost, entries
 
@@ -143,6 +143,26 @@ def _share(n: int, batch: int) -> int:
 
 
 @kernel
+def _pieces(m: Machine, g: int) -> int:
+    # Free pieces of the asked order and above in blocks that are partly used: nr_free of their
+    # lists, so those that were told of count as well.
+    gs = m.guest[g]
+    n = 0
+    for b in range(gs.block0, gs.block0 + gs.blocks):
+        bl = m.block[b]
+        if bl.free == bl.pages or bl.isolated:
+            continue
+        p = bl.first
+        while p < bl.first + bl.pages:
+            size = 1
+            if m.page[p].gstate == FREE:
+                _, size = piece(m, p)
+                n += size >= gs.report_pages
+            p += size
+    return n
+
+
+@kernel
 def _begin_pass(m: Machine, g: int) -> bool:
     gs = m.guest[g]
     hs = m.host[0]
@@ -151,7 +171,7 @@ def _begin_pass(m: Machine, g: int) -> bool:
         return False
     gs.report_left = 0
     if gs.report_pages < hs.block_pages:
-        gs.report_left = _share(m.lists[guest_row(g, ORDER_0)].count, gs.report_batch)
+        gs.report_left = _share(_pieces(m, g), gs.report_batch)
     pieces = -(-gs.free_blocks // _fit(m, hs.block_pages))
     gs.report_blocks_left = _share(pieces, gs.report_batch)
     gs.report_active = 1

@@ -344,7 +344,7 @@ guest_dtype = np.dtype(
         ("report_asked", "u1"),  # a pass is to come, at
         ("report_at", "f8"),
         ("report_active", "u1"),  # a pass is under way; what it may still report:
-        ("report_left", "i8"),  # ... pages of broken blocks
+        ("report_left", "i8"),  # ... pieces in broken blocks
         ("report_blocks_left", "i8"),
         ("deflate_on_oom", "u1"),
         ("movable_balloon", "u1"),

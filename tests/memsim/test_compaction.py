@@ -9,7 +9,7 @@ import pytest
 from memsim import params
 from memsim.build import watermarks
 from memsim.content import UNIQUE
-from memsim.spec import Defrag, HostSpec, Ksm, Op, Pattern, Phase, RegionKind, Start
+from memsim.spec import Cgroup, Defrag, HostSpec, Ksm, Op, Pattern, Phase, RegionKind, Start
 from memsim.state import G_REF, H_WROTE, SWAPPED_BASE
 from tests.memsim.hosts import (
     allocate,
@@ -24,6 +24,7 @@ from tests.memsim.hosts import (
     run,
     seconds,
     sleep,
+    swapped_out,
     task,
     touch,
 )
@@ -58,6 +59,18 @@ def test_the_time_of_compaction_is_the_tasks_and_as_long_as_pages_are_moved() ->
     scanned = int(fleet.guest[0, 0]["compact_scanned"])
     expected = moved * params.MIGRATE_S + scanned * params.COMPACT_SCAN_S
     assert moved > 0
+    assert seconds(fleet)["compaction"] == pytest.approx(expected)
+
+
+def test_what_was_moved_before_it_had_to_wait_is_paid_too() -> None:
+    # As above, but the host has swapped out what is to be moved, and reads it page by page.
+    spec = in_pieces(allocate(2), hot=6, lru_2011=True, cgroup=0)
+    spec = swapped_out(replace(spec, cgroups=(Cgroup(),)), at_s=1.0)
+    fleet = run(spec, 1.95, 30.0)
+    moved = int(fleet.guest[0, 0]["compact_migrated"])
+    scanned = int(fleet.guest[0, 0]["compact_scanned"])
+    expected = moved * params.MIGRATE_S + scanned * params.COMPACT_SCAN_S
+    assert fleet.guest[0, 0]["host_swap_in"] > 500
     assert seconds(fleet)["compaction"] == pytest.approx(expected)
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from memsim import params, state
+from memsim import blocks, cpu, events, hinting, lists, params, state
 from memsim.account import FRESH_FAULT
 from memsim.fleet import Fleet
-from memsim.spec import GuestSpec, Hinting, HostSpec, Reporting, Start
+from memsim.spec import GuestSpec, Hinting, HostSpec, Pattern, Reporting, Start
 from tests.memsim.hosts import (
     SLOW,
     SSD,
@@ -21,13 +21,17 @@ from tests.memsim.hosts import (
     sleep,
     swapped_out,
     task,
+    touch,
 )
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 
-def reporting(*tasks: object, order: int = 9, batch: int = 32, **fields: object) -> GuestSpec:
-    how = {"hinting": Hinting.REPORTING, "reporting": Reporting(order=order, batch=batch)}
+def reporting(
+    *tasks: object, order: int = 9, batch: int = 32, every_s: float = 2.0, **fields: object
+) -> GuestSpec:
+    told = Reporting(order=order, batch=batch, every_s=every_s)
+    how = {"hinting": Hinting.REPORTING, "reporting": told}
     return guest(*tasks, **how | fields)  # type: ignore[arg-type]
 
 
@@ -166,3 +170,62 @@ def test_reported_slots_come_free_without_io() -> None:
     assert fleet.guest[0, 0]["host_swap_out"] >= 3000
     assert fleet.guest[0, 0]["host_swapped_pages"] == 0
     assert fleet.host[0]["swap_in_pages"] == 0
+
+
+def _pieces(free_pages: np.ndarray) -> list[tuple[int, int]]:
+    """First page and size of the buddy allocator's free pieces, up to a block."""
+    found, p = [], 0
+    while p < len(free_pages):
+        n = 1
+        if free_pages[p]:
+            while n < 512 and p % (2 * n) == 0 and free_pages[p : p + 2 * n].all():
+                n *= 2
+            found.append((p, n))
+        p += n
+    return found
+
+
+def test_a_pass_takes_its_share_of_pieces_not_of_pages() -> None:
+    # Two programs fill memory by turns, 16 pages at a time; then one frees what it has.
+    bursts = {"pattern": Pattern.SEQUENTIAL, "rate": 200.0, "per_arrival": 16, "cost_s": 1e-6}
+    fill = [touch(i, count=187, **bursts) for i in range(2)]
+    one = reporting(
+        task(fill[0], sleep(3.0), free(0), sleep(1e9)),
+        task(fill[1], sleep(1e9)),
+        pages=6200,
+        regions=[anon(3000), anon(3000)],
+        order=3,
+        batch=2,
+        vcpus=2,
+        every_s=60.0,
+    )
+    fleet = run(host(one, tick_s=1e-4), 59.9)
+    page = machine(fleet).page[:6200]
+    assert not (page["gflags"] & state.G_REPORTED).any()
+    pieces = [p for p, n in _pieces(page["gstate"] == state.FREE) if 8 <= n < 512]
+    assert len(pieces) > 100
+    fleet.advance(np.array([60.9]))
+    fleet.check()
+    told = int((page["gflags"][pieces] & state.G_REPORTED != 0).sum())
+    assert told == 2 * (1 + -(-len(pieces) // (16 * 2)))
+
+
+def test_a_block_that_was_backed_for_a_move_and_not_taken_is_told_of_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (hinting, blocks, lists, cpu, events):
+        for name, value in list(vars(module).items()):
+            if hasattr(value, "py_func"):
+                monkeypatch.setattr(module, name, value.py_func)
+    fleet = run(idle(512 * MIB, 64 * KIB), 60.0)
+    m = machine(fleet)
+    told = m.page["gflags"] & state.G_REPORTED != 0
+    p = int(m.block[m.guest[0]["block_tail"]]["first"])
+    assert told[p]
+    with np.errstate(over="ignore"):
+        hinting.on_claim(m, p)
+    fleet.check()
+    assert not m.page[p]["gflags"] & state.G_REPORTED
+    fleet.advance(np.array([70.0]))
+    fleet.check()
+    assert m.page[p]["gflags"] & state.G_REPORTED

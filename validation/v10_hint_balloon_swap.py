@@ -56,7 +56,8 @@ def _quantities(cores: int) -> tuple[Quantity, ...]:
             high=5.0,
             missed=(
                 "At one core 2.2: the thread that reclaims discards 4.7 GiB at 6 us a page and"
-                " writes 2.4 GiB, one after the other, where the source finds both at once."
+                " writes 2.4 GiB, one after the other, where the source finds both at once; with"
+                " one core more than that thread's, 2.5 (one seed)."
                 if cores == 1
                 else ""
             ),

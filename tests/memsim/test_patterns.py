@@ -8,9 +8,10 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from memsim import rng
-from memsim.build import alias_table, build, popularity
+from memsim.build import build
 from memsim.jit import entry
 from memsim.machine import Machine
+from memsim.popularity import alias_table, popularity
 from memsim.spec import Curve, Pattern
 from memsim.touch import _target
 from tests.memsim.hosts import (

@@ -61,8 +61,8 @@ EXPERIMENT = Experiment(
             missed=(
                 "0.68 GB: three guests need 15.6 GiB here.  What the host itself and the systems"
                 " in the guests use is not published; the assumed 1 GiB and 0.8 GiB a guest"
-                " (kernel, files read by booting) would have to be 40 MB a guest more.  Left out are"
-                " the tables of a guest (extended page tables, the emulator's own and KVM's"
+                " (kernel, files read by booting) would have to be 40 MB a guest more.  Left out"
+                " are tables of a guest (extended page tables, the emulator's own and KVM's"
                 " reverse map: 8 bytes a page each, 30 MiB) and the watermarks of a host with huge"
                 " pages (min of 66 MiB instead of 16); by arithmetic, not run, both are 0.17 GB."
             ),

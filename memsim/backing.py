@@ -13,6 +13,7 @@ from memsim.host import NEED_FRAME, NEED_LOCK, NEED_READ, NOW, fault, read_of
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.params import ASYNC_PER_VCPU, CONGESTION_S, HALT_TICK_S, RETRY_S, SCAN_ROUNDS
+from memsim.pressure import is_stall
 from memsim.reclaim import IDLE as NO_BATCH
 from memsim.reclaim import LOW_ROUND, judge
 from memsim.reclaim import step as reclaim_step
@@ -71,7 +72,8 @@ def _wait_for_read(m: Machine, e: int, k: int, p: int, kernel_mode: bool, t: flo
     stop_running(m, k, t)
     stop_vcpu(m, e, k, how, HOST_SWAP, t)
     begin_io_wait(m, k, read_of(m, p), t)
-    start_stall(m, k, OF_VCPU if how == BLOCKS_VCPU else OF_WORKER, t)
+    if is_stall(m, p):
+        start_stall(m, k, OF_VCPU if how == BLOCKS_VCPU else OF_WORKER, t)
     if how == HALTS_VCPU:
         schedule(m, e, t + HALT_TICK_S, tk.guest)
 

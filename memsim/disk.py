@@ -71,6 +71,7 @@ def new_request(m: Machine, kind: int, device: int, guest: int, cls: int) -> int
     rq.over = QUEUED
     rq.swap = 0
     rq.owed = 0
+    rq.stalls = 0
     rq.pressed = 0
     rq.wanted = NOT_WANTED
     rq.device = device

@@ -21,7 +21,7 @@ from memsim.jit import kernel
 from memsim.lists import lru_of
 from memsim.machine import Machine
 from memsim.params import CONGESTION_S, RETRY_S, SCAN_ROUNDS
-from memsim.pressure import group_stall
+from memsim.pressure import group_stall, is_stall
 from memsim.sharing import is_shared
 from memsim.state import (
     CODE_READ,
@@ -52,11 +52,16 @@ from memsim.waits import book_waiters
 def _set_state(m: Machine, r: int, state: int, t: float) -> None:
     book_waiters(m, r, t)
     rq = m.request[r]
-    was = rq.state == R_PAGE or rq.state == R_FRAME or rq.state == R_THROTTLED
-    now = state == R_PAGE or state == R_FRAME or state == R_THROTTLED
+    was = rq.state == R_PAGE or rq.state == R_FRAME
+    now = state == R_PAGE or state == R_FRAME
     if was != now:
-        group_stall(m, rq.guest, 1 if now else -1, t)
         m.host[0].page_waiters += 1 if now else -1
+    stalls = state == R_FRAME or state == R_THROTTLED
+    if state == R_PAGE:
+        stalls = is_stall(m, request_page(m, r, rq.cursor))
+    if stalls != rq.stalls:
+        group_stall(m, rq.guest, 1 if stalls else -1, t)
+        rq.stalls = stalls
     rq.state = state
     if state != R_FRAME:
         rq.asked = NOBODY

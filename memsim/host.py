@@ -54,6 +54,7 @@ from memsim.state import (
     NOBODY,
     READING,
     RESIDENT,
+    SEEN,
     SWAP_WRITE,
     SWAPPED,
     UNBACKED,
@@ -260,7 +261,7 @@ def fault(m: Machine, p: int, store: bool, scattered: bool, t: float) -> tuple[i
         _leave_slot(m, p)
         pg.hstate = RESIDENT
         pg.hflags = (pg.hflags & np.uint8(H_KEPT)) | np.uint8(H_REF | H_DIRTY)
-        pg.gflags &= np.uint16(G_BITS - G_HOST)
+        pg.gflags &= np.uint16(G_BITS - AHEAD - SEEN)
         host_push(m, lru_of(m, pg.guest), active, p)
         return NOW, hs.c_zram, HOST_SWAP
     if swap_in(m, p, scattered, t) == NOBODY:

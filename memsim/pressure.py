@@ -33,7 +33,7 @@ import numpy as np
 from memsim.jit import entry, kernel
 from memsim.machine import Machine
 from memsim.params import PSI_PERIOD_S
-from memsim.state import NOBODY
+from memsim.state import NOBODY, WORKING
 
 _KEEP_10 = exp(-PSI_PERIOD_S / 10)
 _KEEP_60 = exp(-PSI_PERIOD_S / 60)
@@ -49,6 +49,17 @@ def shares(stalled: int, working: int, cpus: int) -> tuple[float, float]:
     some = min(stalled / threads, 1.0)
     full = (threads - min(working, threads)) / threads
     return some, full
+
+
+@kernel
+def is_stall(m: Machine, p: int) -> bool:
+    """Tell whether to wait for a swap read of page p is to be short of memory.
+
+    Only a page of the workingset, which was active, went and came back in time, shows that
+    (wait_on_page_bit_common of mm/filemap.c, 5.13); what is read in the first time or after long
+    does not.  There is no such bit in a kernel of 2011, nor pressure: there all reads count.
+    """
+    return bool(m.host[0].lru_2011) or (m.page[p].gflags & WORKING) != 0
 
 
 @kernel

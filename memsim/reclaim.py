@@ -37,6 +37,7 @@ from memsim.state import (
     RESIDENT,
     SEEN,
     SWAPPED,
+    WORKING,
 )
 from memsim.workingset import leave_host_shadow
 
@@ -171,9 +172,13 @@ def _deactivate(m: Machine, lru: int, force: bool) -> int:
     while n < hs.batch and active.tail != NOBODY:
         p = active.tail
         host_remove(m, p)
+        pages = 1
         if is_host_huge(m, p):
             clear_host_bits(m, block_of(m, p))
+            pages = m.block[block_of(m, p)].pages
         clear_refs(m, p)
+        for q in range(p, p + pages):
+            m.page[q].gflags |= np.uint16(WORKING)
         host_push(m, lru, 0, p)
         n += host_weight(m, p)
         looks += 1 + others(m, p)

@@ -36,7 +36,8 @@ G_AHEAD = 1 << 11
 G_WORKINGSET = 1 << 10  # was on the active list before it was last deactivated
 AHEAD = 1 << 12  # the host's readahead brought the page, and nobody looked for it yet
 SEEN = 1 << 13  # the host's PG_referenced of the frame: here for want of room in hflags
-G_HOST = AHEAD | SEEN  # bits of the frame, not of the page in it
+WORKING = 1 << 14  # the host's PG_workingset: was on its active list before it was deactivated
+G_HOST = AHEAD | SEEN | WORKING  # bits of the frame, not of the page in it
 G_KEPT = G_HINT | G_HOST  # what a page keeps when the guest frees it and uses it anew
 G_SLOW = G_HINT | G_FILL | G_IO | G_VOID | G_AHEAD  # a touch must not take the fast path
 
@@ -706,6 +707,7 @@ request_dtype = np.dtype(
         ("asked", "i8"),  # R_FRAME: how often that thread had given up when it was asked
         ("owed", "i4"),  # small pages charged above memory.high and not paid for
         ("pressed", "u1"),  # who reclaims for its cgroup was asked to
+        ("stalls", "u1"),  # it counts as stalled on memory
         ("coded", "u1"),  # the emulator's code was read for it
         ("zapped", "u1"),  # its guest is gone
         ("wanted", "u1"),  # DISK_WRITE of guest reclaim: by kswapd (ASYNC) or directly (DIRECT)

@@ -16,11 +16,13 @@ from memsim.state import (
     ACTIVE_ANON,
     ACTIVE_FILE,
     FILE,
+    G_BITS,
     G_SEEN,
     G_WORKINGSET,
     INACTIVE_ANON,
     INACTIVE_FILE,
     NOBODY,
+    WORKING,
 )
 
 AGES = (1 << 31) - 1  # clocks are compared modulo this, plus one
@@ -89,10 +91,13 @@ def leave_host_shadow(m: Machine, p: int) -> None:
 def comes_back_to_host(m: Machine, p: int) -> bool:
     """Judge a guest page that is swapped in; True if it belongs on the active list.
 
-    To the host it is anonymous memory; the files are the emulators' code.
+    To the host it is anonymous memory; the files are the emulators' code.  It stays part of the
+    workingset only if it was when it went, and is back in time.
     """
     hs = m.host[0]
     pg = m.page[p]
+    working = pg.gflags & WORKING
+    pg.gflags &= np.uint16(G_BITS - WORKING)
     lru = lru_of(m, pg.guest)
     gr = m.group[lru]
     gr.refaults += 1
@@ -105,5 +110,7 @@ def comes_back_to_host(m: Machine, p: int) -> bool:
         return False
     gr.age += np.uint32(1)
     gr.activated += 1
-    note_host_cost(m, lru, False, 1)
+    if working:
+        pg.gflags |= np.uint16(WORKING)
+        note_host_cost(m, lru, False, 1)
     return True

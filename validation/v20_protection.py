@@ -34,7 +34,7 @@ def scanned(outcomes: Outcomes) -> float:
 
 def stalled_s(span: Span) -> float:
     """[s] that the one task was delayed, by the accounts of its time."""
-    return sum(span.lost_s(cause, "stall") for cause in ("host_swap", "host_reclaim"))
+    return sum(span.lost_s(cause, "stall") for cause in ("throttle", "host_reclaim"))
 
 
 def pressure(outcomes: Outcomes, run: str, kind: str) -> float:
@@ -53,7 +53,7 @@ MANY = (
     "host.cores=256",
     "guests.0.vcpus=257",
     "guests.0.work.tasks.work.count=256",
-    "timeline.2.after=2s",
+    "timeline.1.after=2s",
 )
 
 EXPERIMENT = Experiment(

@@ -323,7 +323,9 @@ def test_an_asynchronous_fault_is_no_pressure_of_the_guests_cgroup(
 ) -> None:
     toucher = task(allocate(0), sleep(2.5), touch(0, count=20))
     one = guest(toucher, regions=[anon(20)], cgroup=0, async_mode=mode)
-    fleet = run(swapped_out(host(one, devices=(SLOW, SSD), cgroups=(Cgroup(),))), 2.4, 4.0)
+    fleet = run(
+        swapped_out(host(one, devices=(SLOW, SSD), cgroups=(Cgroup(),), lru_2011=True)), 2.4, 4.0
+    )
     waited = float(fleet.host[0]["psi_some_s"])
     assert waited > 0.05
     seen = fleet.group[0, 1]
@@ -339,7 +341,9 @@ def test_dma_into_swapped_pages_is_pressure_of_the_guests_cgroup() -> None:
         read(1, count=500, pattern=Pattern.SEQUENTIAL),
     )
     one = guest(reader, pages=300, regions=[file(64), file(500)], cgroup=0, async_mode=Async.ANY)
-    fleet = run(swapped_out(host(one, devices=(SLOW, SSD), cgroups=(Cgroup(),))), 2.4, 20.0)
+    fleet = run(
+        swapped_out(host(one, devices=(SLOW, SSD), cgroups=(Cgroup(),), lru_2011=True)), 2.4, 20.0
+    )
     assert fleet.guest[0, 0]["host_swap_in"] > 0
     assert fleet.group[0, 1]["psi_some_s"] > 0
 
@@ -364,7 +368,7 @@ def test_one_of_four_vcpus_stalled_on_four_cpus() -> None:
         vcpus=4,
         cgroup=0,
     )
-    spec = swapped_out(host(one, devices=(SLOW, SSD), cgroups=(Cgroup(),), cores=4))
+    spec = swapped_out(host(one, devices=(SLOW, SSD), cgroups=(Cgroup(),), lru_2011=True, cores=4))
     fleet = run(spec, 3.0)
     before = fleet.group[0, 1].copy(), fleet.host[0].copy()
     fleet.advance(np.array([13.0]))

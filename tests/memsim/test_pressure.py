@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memsim.pressure import shares
-from memsim.spec import Cgroup
+from memsim.spec import Cgroup, HostSpec, Pattern
 from tests.memsim.hosts import (
     SLOW,
     SLOW_READ_S,
@@ -19,6 +19,7 @@ from tests.memsim.hosts import (
     guest,
     host,
     run,
+    seconds,
     sleep,
     swapped_out,
     task,
@@ -54,7 +55,9 @@ def test_a_lone_waiter_is_full_pressure_for_the_time_of_its_reads() -> None:
     reads = 20
     toucher = task(allocate(0), sleep(2.5), touch(0, count=reads))
     one = guest(toucher, regions=[anon(reads)], cgroup=0)
-    fleet = run(swapped_out(host(one, devices=(SLOW, SSD), cgroups=(Cgroup(),))), 2.4, 4.0)
+    fleet = run(
+        swapped_out(host(one, devices=(SLOW, SSD), cgroups=(Cgroup(),), lru_2011=True)), 2.4, 4.0
+    )
     waited = int(fleet.host[0]["swap_in_pages"]) * SLOW_READ_S
     seen = fleet.host[0]
     assert waited > 0
@@ -69,7 +72,7 @@ def test_averages_follow_the_total_with_their_time_constants() -> None:
     pages = 2000
     toucher = task(allocate(0), sleep(1.999), touch(0, seconds=60.0))
     one = guest(toucher, regions=[anon(pages)], pages=4096, cgroup=0)
-    spec = swapped_out(host(one, devices=(SLOW, SSD), cgroups=(Cgroup(),)), at_s=0.5)
+    spec = swapped_out(host(one, devices=(SLOW, SSD), cgroups=(Cgroup(),), lru_2011=True), at_s=0.5)
     fleet = run(spec, 2.0)
     before = float(fleet.host[0]["psi_some_s"])
     fleet.advance(np.array([12.0]))
@@ -85,3 +88,23 @@ def test_nobody_waits_nobody_presses() -> None:
     busy = guest(task(compute(math.inf)))
     seen = run(host(busy), 10.0).host[0]
     assert seen["psi_some_s"] == seen["psi_some_10"] == 0.0
+
+
+def test_only_reads_of_the_workingset_are_pressure() -> None:
+    def spec(pattern: Pattern, limit: int) -> HostSpec:
+        toucher = task(allocate(0), touch(0, pattern=pattern, cost_s=1e-4))
+        one = guest(toucher, regions=[anon(1000)], pages=2048, emulator_pages=0, cgroup=0)
+        return host(one, devices=(SLOW, SSD), cgroups=(Cgroup(max_pages=limit),))
+
+    # In a loop nothing is used twice before it goes: no page was ever active.
+    loop = run(spec(Pattern.SEQUENTIAL, 700), 60.0)
+    assert loop.host[0]["swap_in_pages"] > 500
+    waits = loop.host[0]["swap_in_pages"] * SLOW_READ_S
+    reads = seconds(loop)["host_swap"]
+    assert reads > 0.5 * waits
+    assert loop.group[0, 1]["psi_some_s"] < 0.05 * reads
+    # At random many are used again while they are there, and missed again soon after they went.
+    hot = run(spec(Pattern.UNIFORM, 900), 60.0)
+    reads = seconds(hot)["host_swap"]
+    assert reads > 10.0
+    assert hot.group[0, 1]["psi_some_s"] > 0.1 * reads

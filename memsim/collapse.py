@@ -153,6 +153,8 @@ def _copy(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
         for page in (p, q):
             if page < 0:
                 continue
+            if cost > 0.0 and m.page[page].hstate != RESIDENT:  # what was done is paid first
+                return BURN, cost, COMPACTION
             what, more, cls = back_page(m, e, k, page, page == q, True, False, t)
             if what != DONE or more > 0.0:
                 return BURN if what == DONE else what, cost + more, cls

@@ -21,7 +21,7 @@ Only frames that are MERGED or WRITING are known by their content, in a hash tab
 import numpy as np
 
 from memsim.content import NOTHING, UNIQUE
-from memsim.frames import give_frame, group_of
+from memsim.frames import give_frame, group_of, over_limit
 from memsim.jit import kernel
 from memsim.lists import host_push, host_remove, lru_of
 from memsim.machine import Machine
@@ -314,6 +314,23 @@ def lead(m: Machine, p: int) -> None:
 
 
 @kernel
+def _heir(m: Machine, head: int) -> int:
+    # Who leads when the head goes.  Linux leaves the charge where it is until the frame goes: so
+    # one of the same cgroup, or else one whose cgroup may be charged, if there is any.
+    first = int(m.ksm[head].node)
+    group = group_of(m, m.page[head].guest)
+    found, q = first, first
+    for _ in range(others(m, head)):
+        g = m.page[q].guest
+        if group_of(m, g) == group:
+            return q
+        if over_limit(m, m.page[found].guest) and not over_limit(m, g):
+            found = q
+        q = int(np.int64(m.page[q].hnext))
+    return found
+
+
+@kernel
 def part(m: Machine, p: int) -> None:
     """Take a page out of its family, without frame or slot: the caller gives it another state.
 
@@ -335,7 +352,7 @@ def part(m: Machine, p: int) -> None:
             leave_swap(m, p)
             _dissolve(m, p)
             return
-        lead(m, int(m.ksm[p].node))
+        lead(m, _heir(m, p))
     head = head_of(m, p)
     _count(m, p, is_stable(m, head), -1)
     _unlink(m, p)

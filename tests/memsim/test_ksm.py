@@ -10,7 +10,7 @@ import pytest
 from memsim.content import UNIQUE, ZERO
 from memsim.fleet import Fleet
 from memsim.params import MERGE_S, UNSHARE_S
-from memsim.spec import Cgroup, GuestSpec, Hinting, HostSpec, Ksm, Op, Phase
+from memsim.spec import Cgroup, GuestSpec, Hinting, HostSpec, Ksm, Op, Pattern, Phase
 
 from .hosts import (
     allocate,
@@ -191,6 +191,27 @@ def _reader(guest_id: int, *more: Phase) -> GuestSpec:
     image = np.arange(1, 201, dtype=np.uint32)
     script: Sequence[Phase] = (read(pattern=2, count=200), *more, sleep(1000.0))
     return guest(task(*script), regions=(file(200, content=image),), guest_id=guest_id)
+
+
+def test_a_cgroup_that_is_full_is_not_charged_while_another_has_room() -> None:
+    # Three guests share; the first, which pays, stores: the second is at its limit, the third not.
+    content = np.arange(PAGES, dtype=np.uint32) + 1
+    store = touch(0, count=PAGES, pattern=Pattern.SEQUENTIAL, write=1.0)
+    first = _guest(content, sleep(20.0), store, guest_id=1, cgroup=0)
+    others = [_guest(content, guest_id=i, cgroup=i - 1, emulator_pages=0) for i in (2, 3)]
+    spec = _host(
+        first, *others, cgroups=(Cgroup(), Cgroup(), Cgroup()), ksm=Ksm(pages_to_scan=1000)
+    )
+    fleet = run(spec, 19.0)
+    assert fleet.host["ksm_sharing"][0] == 2 * PAGES
+    usage = [int(fleet.group[0, 1 + row]["usage"]) for row in range(3)]
+    machine(fleet).group[2]["max"] = usage[1] + 10
+    fleet.advance(np.array([40.0]))
+    fleet.check()
+    now = [int(fleet.group[0, 1 + row]["usage"]) for row in range(3)]
+    assert now[1] <= usage[1] + 10
+    assert now[2] >= usage[2] + PAGES - 20
+    assert fleet.host[0]["swap_out_pages"] == 0
 
 
 def test_clones_share_what_they_read_from_one_image() -> None:

@@ -83,6 +83,8 @@ def figure(curves: CurvesFound) -> bytes:
                 axes.plot(line.x, line.published, color=colour, linestyle="--", linewidth=1)
         axes.set(title=curves.title, xlabel=curves.x_label, ylabel=curves.y_label)
         axes.set_ylim(bottom=0)
+        places = sorted({x for line in curves.lines for x in line.x})
+        axes.set_xticks(places, [f"{x:g}" for x in places])
         plotstyle.grid(axes, "y")
         axes.legend(title="dashed: published", title_fontsize=8)
         picture = io.BytesIO()

@@ -130,15 +130,16 @@ def test_used_memory_of_the_talk_fits_and_all_memory_does_not() -> None:
     assert 3 * guest.pages > 1.5 * for_guests
 
 
-def test_experiment_a_takes_turns() -> None:
-    host = draw(scenarios.load("experiment_a"), 0).spec
-    starts = sorted(
-        guest.start_s + guest.boot_s + task.phases[0].seconds
-        for guest in host.guests
-        for task in guest.tasks
-    )
-    assert len(starts) == 6
-    assert np.diff(starts) == pytest.approx([6.5] * 5)
+@pytest.mark.parametrize(
+    ("name", "turns", "gap_s", "most"),
+    [("experiment_a", 6, 1.0, 800 * 2**20), ("experiment_a_1000", 9, 2.2, 1000 * 2**20)],
+)
+def test_experiment_a_takes_turns(name: str, turns: int, gap_s: float, most: int) -> None:
+    scenario = scenarios.load(name)
+    begins = [entry for entry in scenario.timeline if entry.do == "signal"]
+    assert [entry.guest for entry in begins] == [f"guest-{1 + i % 3}" for i in range(turns)]
+    assert [entry.after for entry in begins[1:]] == [gap_s] * (turns - 1)
+    host = draw(scenario, 0).spec
     limit = host.cgroups[0].max_pages * host.page_bytes
-    assert limit == 800 * 2**20
+    assert limit == most
     assert {guest.cgroup for guest in host.guests} == {0}

@@ -75,7 +75,7 @@ def test_each_phase_is_a_line_to_the_agent(tmp_path: Path) -> None:
 def test_experiment_a_runs_on_real_guests() -> None:
     found = plan(load("experiment_a"))
     assert len(found.guests) == 3
-    assert {guest.tasks[0].name for guest in found.guests} == {"turn-1"}
+    assert {guest.tasks[0].name for guest in found.guests} == {"turn"}
 
 
 PHASE = "guests.0.work.tasks.job.phases"

@@ -117,6 +117,7 @@ class _Builder:
                 "stop_s",
                 "boot_s",
                 "stats_period_s",
+                "booted_pages",
                 "emulator_pages",
                 "disk",
             ]

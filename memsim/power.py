@@ -162,6 +162,11 @@ def _start_state(m: Machine, g: int, t: float) -> None:
                 size_zram(m)
         if m.page[p].gstate == KERNEL and m.page[p].hstate == UNBACKED:
             m.page[p].gflags |= np.uint16(G_FILL)  # no frame was to be had: not written yet
+    for p in range(gs.page0, gs.page0 + gs.pages):
+        if gs.resident_pages >= gs.booted_pages:
+            break
+        if m.page[p].hstate == UNBACKED:  # used to boot, and free since
+            _back(m, g, p, False, t)
 
 
 @kernel

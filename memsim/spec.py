@@ -190,6 +190,9 @@ class GuestSpec:
     cpu_weight: int = 1024  # CPU share of each vCPU on the host
     kernel_pages: int = 0  # unmovable
     reserved_pages: int = 0  # of these: set aside at boot, not in the guest's MemTotal
+    booted_pages: int = (
+        0  # backed when it has booted, the kernel's with them; others are free again
+    )
     emulator_pages: int = 0  # anonymous memory of the emulator, on the host
     swap_pages: int = 0  # the guest's own swap, on its disk
     disk: int = 0  # index into HostSpec.devices

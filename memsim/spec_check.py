@@ -85,6 +85,7 @@ def _check_guest(spec: HostSpec, guest: GuestSpec, at: str) -> None:
         0 <= guest.reserved_pages <= guest.kernel_pages,
         f"reserved_pages: {guest.reserved_pages}, at most kernel_pages expected",
     )
+    need(0 <= guest.booted_pages <= guest.pages, f"booted_pages: {guest.booted_pages}")
     need(0 <= guest.swappiness <= 200, f"swappiness: {guest.swappiness}, 0 to 200 expected")
     need(not (guest.huge_pages and guest.lru_exact), "lru_exact: not with huge pages")
     need(not (guest.lru_2011 and guest.defrag == Defrag.DEFER), "defrag: DEFER, not before 4.6")

@@ -364,6 +364,7 @@ guest_dtype = np.dtype(
         ("stats_period_s", "f8"),
         ("kernel_size", "i8"),
         ("reserved_pages", "i8"),  # of these: not in MemTotal
+        ("booted_pages", "i8"),  # backed when it has booted
         ("emulator_pages", "i8"),
         ("code_pages", "i8"),
         ("code_resident", "i8"),

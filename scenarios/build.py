@@ -97,6 +97,7 @@ class Built:
     kernel_pages: int
     streams: tuple[np.ndarray, ...] = ()
     reserved_pages: int = 0
+    booted_pages: int = 0
 
 
 class _CurveTable:
@@ -171,6 +172,7 @@ def build_work(work: Work, owner: Owner) -> Built:
         kernel,
         streams,
         owner.pages(work.reserved.of(owner.size)),
+        owner.pages(work.booted.of(owner.size)),
     )
 
 

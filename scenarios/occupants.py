@@ -299,6 +299,7 @@ def guest_spec(
         cpu_weight=guest.cpu_weight,
         kernel_pages=built.kernel_pages,
         reserved_pages=built.reserved_pages,
+        booted_pages=built.booted_pages,
         emulator_pages=guest.emulator // place.page,
         swap_pages=swap,
         disk=list(host.devices).index(disk),

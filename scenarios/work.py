@@ -287,6 +287,11 @@ class Work(Config):
     reserved: AmountField = Field(
         default=Amount(), description="part of it that is set aside at boot: not in MemTotal"
     )
+    booted: AmountField = Field(
+        default=Amount(),
+        description="memory that the host backs once it has booted, the kernel's with it;"
+        " the rest is free again, which nobody told the host",
+    )
     regions: dict[str, Region] = Field(default={})
     curves: dict[str, Curve] = Field(default={})
     streams: dict[str, Stream] = Field(default={}, description="recorded page numbers")

@@ -1,8 +1,10 @@
 """Memory that work makes the guest's kernel allocate: it moves nowhere, and scatters."""
 
 import numpy as np
+import pytest
 
 from memsim import state
+from memsim.fleet import Fleet
 from memsim.spec import Hinting, Pattern, Region, RegionKind, Task
 from tests.memsim.hosts import (
     FILE,
@@ -76,3 +78,12 @@ def test_appending_goes_on_where_any_task_left_and_begins_anew_in_a_new_file() -
     assert run(spec, 0.9).guest[0, 0]["file_pages"] == 200
     m = machine(run(spec, 2.0))
     assert np.flatnonzero(m.vpage["page"][:300] >= 0).tolist() == list(range(10))
+
+
+def test_what_was_used_to_boot_is_free_in_the_guest_and_backed_by_the_host() -> None:
+    one = guest(task(sleep(100.0)), pages=1000, kernel_pages=100, booted_pages=300)
+    fleet = run(host(one), 1.0)
+    assert fleet.guest[0, 0]["resident_pages"] == 300
+    assert fleet.guest[0, 0]["free_pages"] == 900
+    with pytest.raises(ValueError, match="booted_pages: 1001"):
+        Fleet(1).reset([host(guest(task(sleep(1.0)), pages=1000, booted_pages=1001))])

@@ -3,7 +3,7 @@
 Known fields are listed, so that whatever the language learns is refused until someone says
 otherwise.  Of the known ones those that describe hardware are for the simulator alone, because a
 machine is what it is: the host's page, ram, cores, kernel, devices and the like, a guest's
-emulator, its work's kernel and reserved, and the cost of an access.
+emulator, its work's kernel, reserved and booted, and the cost of an access.
 """
 
 from collections.abc import Iterator
@@ -31,8 +31,8 @@ KNOWN: dict[type[Config], str] = {
         " mechanisms emulator cgroup"
     ),
     Mechanisms: "async_faults hinting resize deflate_on_oom",
-    Work: "kernel reserved regions curves streams tasks",
-    work.Profile: "kernel reserved regions curves streams tasks description vcpus",
+    Work: "kernel reserved booted regions curves streams tasks",
+    work.Profile: "kernel reserved booted regions curves streams tasks description vcpus",
     work.Region: "kind size locality",
     work.Task: "phases count starts",
     work.Touch: "op region pattern count bytes seconds cost write",

@@ -133,6 +133,9 @@ class _Builder:
             "reserved_pages": guest.reserved_pages,
             "cgroup": guest.cgroup if guest.cgroup >= 0 else len(spec.cgroups) + g,
             "code_pages": max(1, round(params.EMULATOR_CODE_PAGES / sub)),
+            "emulator_used": min(
+                guest.emulator_pages, max(1, round(params.EMULATOR_USED_PAGES / sub))
+            ),
             "wm_min": low,
             "wm_low": mid,
             "wm_high": high,
@@ -179,8 +182,9 @@ class _Builder:
             self.tasks.append({"kind": kind, "guest": g, "weight": 1024})
         self.events += row["signals"]
         self.cpus += [{"guest": g, "weight": guest.cpu_weight}] * guest.vcpus
-        self.pages += guest.pages
-        self.blocks += row["blocks"]
+        whole = guest.pages + guest.emulator_pages
+        self.pages += whole
+        self.blocks += ceil(whole / self.block_pages)  # none of the emulator's is ever huge
         self.gslots += guest.swap_pages
         row["vpages"] = self.vpages - row["vpage0"]
         self.guests.append(row)
@@ -476,7 +480,9 @@ def _pages(builder: _Builder) -> np.ndarray:
     for name in ("gnext", "gprev", "hnext", "hprev", "vpn", "slot"):
         page[name] = NOBODY
     for g, row in enumerate(builder.guests):
-        page["guest"][row["page0"] : row["page0"] + row["pages"]] = g
+        own = row["page0"] + row["pages"]
+        page["guest"][row["page0"] : own + row["emulator_pages"]] = g
+        page["gstate"][own : own + row["emulator_pages"]] = state.EMULATOR
     return page
 
 

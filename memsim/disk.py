@@ -91,6 +91,8 @@ def new_request(m: Machine, kind: int, device: int, guest: int, cls: int) -> int
     rq.why = HOST_SWAP
     rq.asked = NOBODY
     rq.coded = 0
+    rq.worked = 0
+    rq.returned = 0
     rq.zapped = 0
     rq.waiters = 0
     return r

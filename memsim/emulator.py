@@ -1,8 +1,13 @@
 """The emulator's I/O threads: virtual disk requests, whose DMA needs resident guest pages.
 
 Its faults are the host's own: they wait for swap like any, and are never asynchronous for the
-guest (stale reads, as VSwapper calls them).  It reclaims nothing itself but wakes those who do,
-and pays for what it charges above `memory.high` as vCPUs do (`throttle`).
+guest (stale reads, as VSwapper calls them).  It reclaims nothing itself but wakes those who do.
+What it charges above `memory.high` it pays for as vCPUs do (`throttle`), on its return from the
+system call that did the I/O: its pages are free again, but the guest learns of the end later.
+
+Beside the guest's memory it needs its code, which is a file, and its own memory, which is
+anonymous and swapped like the guest's.  Of that most lies idle: a request takes the next page of
+what is in use.
 """
 
 import numpy as np
@@ -27,6 +32,8 @@ from memsim.state import (
     CODE_READ,
     DISK_READ,
     DISK_WRITE,
+    G_BITS,
+    G_FILL,
     H_DIRTY,
     H_PINNED,
     H_REF,
@@ -49,6 +56,16 @@ from memsim.waits import book_waiters
 
 
 @kernel
+def _next_page(m: Machine, r: int) -> int:
+    # The page that a request needs next: of the emulator's own memory, then of the guest's.
+    rq = m.request[r]
+    if rq.worked:
+        return request_page(m, r, rq.cursor)
+    gs = m.guest[rq.guest]
+    return int(gs.page0 + gs.pages + gs.emulator_hand)
+
+
+@kernel
 def _set_state(m: Machine, r: int, state: int, t: float) -> None:
     book_waiters(m, r, t)
     rq = m.request[r]
@@ -58,7 +75,7 @@ def _set_state(m: Machine, r: int, state: int, t: float) -> None:
         m.host[0].page_waiters += 1 if now else -1
     stalls = state == R_FRAME or state == R_THROTTLED
     if state == R_PAGE:
-        stalls = is_stall(m, request_page(m, r, rq.cursor))
+        stalls = is_stall(m, _next_page(m, r))
     if stalls != rq.stalls:
         group_stall(m, rq.guest, 1 if stalls else -1, t)
         rq.stalls = stalls
@@ -214,8 +231,19 @@ def _pin(m: Machine, r: int, p: int) -> None:
 
 
 @kernel
+def _use_own(m: Machine, r: int, p: int) -> None:
+    # The page of the emulator's own memory is there: the next request takes the next one.
+    m.page[p].hflags |= np.uint8(H_REF | H_DIRTY)
+    m.page[p].gflags &= np.uint16(G_BITS - G_FILL)
+    m.request[r].worked = 1
+    m.request[r].asked = NOBODY
+    gs = m.guest[m.request[r].guest]
+    gs.emulator_hand = gs.emulator_hand + 1 if gs.emulator_hand + 1 < gs.emulator_used else 0
+
+
+@kernel
 def _pays(m: Machine, r: int, t: float) -> bool:
-    # What was charged above memory.high comes before the device: True if that is not over yet.
+    # True as long as what was charged above memory.high is not paid for.
     what, seconds = worker_returns(m, r, t)
     if what == PAID:
         return False
@@ -226,51 +254,81 @@ def _pays(m: Machine, r: int, t: float) -> bool:
 
 
 @kernel
-def go_on(m: Machine, r: int, t: float) -> None:
-    """Let the emulator go on with a disk request: code, then each page, then the device."""
+def go_on(m: Machine, r: int, t: float) -> bool:
+    """Let the emulator go on with a disk request: code, its own memory, each page, the device.
+
+    True: the device was done before, and its worker has paid; what waited for it can go on.
+    """
     rq = m.request[r]
     if rq.zapped:
         _set_state(m, r, R_EMULATOR, t)
         _end_turn(m, r, t)
         free_request(m, r)
-        return
-    if not _read_code(m, r, t):
-        return
+        return False
+    if rq.returned:
+        return not _pays(m, r, t)
+    if _read_code(m, r, t) and _has_pages(m, r, t):
+        _end_turn(m, r, t)
+        _set_state(m, r, R_EMULATOR, t)
+        submit(m, r, t)
+    return False
+
+
+@kernel
+def _has_pages(m: Machine, r: int, t: float) -> bool:
+    # Make all that a request needs resident; False if it has to wait for some of that.
+    rq = m.request[r]
     row = group_of(m, rq.guest)
-    while rq.cursor < rq.count:
-        p = request_page(m, r, rq.cursor)
+    rq.worked |= m.guest[rq.guest].emulator_used == 0
+    while not rq.worked or rq.cursor < rq.count:
+        p = _next_page(m, r)
+        store = not rq.worked or rq.kind == DISK_READ
         state = m.page[p].hstate
         framed = state != UNBACKED and state != SWAPPED
         if is_shared(m, p):
-            framed &= rq.kind != DISK_READ and not m.page[p].hflags & H_UNMAPPED
+            framed &= not store and not m.page[p].hflags & H_UNMAPPED
         if not framed and not _has_turn(m, r):
             _await_turn(m, r, t)
-            return
+            return False
         # A request of many positionings stands for many small ones: so do its faults.
         charged = m.group[row].charged
-        need, cost, cls = fault(m, p, rq.kind == DISK_READ, rq.ops > 1.0, t)
+        need, cost, cls = fault(m, p, store, rq.ops > 1.0, t)
         rq.owed += int((m.group[row].charged - charged) * m.host[0].sub)
         if need == NEED_READ:
             _set_state(m, r, R_PAGE, t)
             rq.parent = read_of(m, p)
-            return
+            return False
         if need == NEED_FRAME:
             _await_frame(m, r, t)
-            return
+            return False
         if need != NOW:
             _await_lock(m, r, t)
-            return
-        _pin(m, r, p)
+            return False
+        if rq.worked:
+            _pin(m, r, p)
+        else:
+            _use_own(m, r, p)
         if cost > 0.0:
             _set_state(m, r, R_EMULATOR, t)
             rq.why = cls
             schedule(m, request_entity(m, r), t + cost, rq.guest)
-            return
-    _end_turn(m, r, t)
-    if _pays(m, r, t):
-        return
-    _set_state(m, r, R_EMULATOR, t)
-    submit(m, r, t)
+            return False
+    return True
+
+
+@kernel
+def returns(m: Machine, r: int, t: float) -> bool:
+    """Note that a device is done with a request; False if its worker has to pay before all else.
+
+    mem_cgroup_handle_over_high is called on the return to user mode (tracehook_notify_resume of
+    include/linux/tracehook.h, 5.13): after the I/O, before the worker tells anybody of it.
+    """
+    rq = m.request[r]
+    rq.returned = 1
+    if rq.zapped or (rq.kind != DISK_READ and rq.kind != DISK_WRITE):
+        return True
+    _unpin(m, r)
+    return not _pays(m, r, t)
 
 
 @kernel
@@ -292,7 +350,7 @@ def retry_frames(m: Machine, t: float) -> None:
         if room <= 0:
             return
         rq = m.request[r]
-        if rq.state == R_FRAME and not over_limit(m, rq.guest):
+        if rq.state == R_FRAME and not rq.returned and not over_limit(m, rq.guest):
             schedule(m, request_entity(m, r), t, rq.guest)
             room -= 1
 
@@ -322,12 +380,12 @@ def finish(m: Machine, r: int, t: float) -> int:
     elif rq.kind == CODE_READ:
         if not rq.zapped and m.request[rq.parent].state == R_CODE:
             schedule(m, request_entity(m, rq.parent), t, rq.guest)
-    elif not rq.zapped:
-        _unpin(m, r)
-        if rq.kind == DISK_WRITE:
-            finish_disk_write(m, r)
-        else:
-            finish_disk_read(m, r)
+    elif rq.zapped:
+        return freed
+    elif rq.kind == DISK_WRITE:
+        finish_disk_write(m, r)
+    else:
+        finish_disk_read(m, r)
     return freed
 
 

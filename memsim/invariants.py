@@ -63,9 +63,12 @@ def _check_lists(m: Machine, where: str) -> None:
 def _check_guest(m: Machine, g: int, where: str) -> None:
     gs = m.guest[g]
     pages = m.page[gs["page0"] : gs["page0"] + gs["pages"]]
+    process = m.page[gs["page0"] : gs["page0"] + gs["pages"] + gs["emulator_pages"]]
+    own = process["gstate"][gs["pages"] :]
+    _need((own == state.EMULATOR).all(), where, "a page of the emulator's is the guest's")
     if gs["state"] == 0:
         _need(gs["host_thp_blocks"] == 0, where, "absent, but has huge pages")
-        _need((pages["hstate"] == state.UNBACKED).all(), where, "absent, but has memory")
+        _need((process["hstate"] == state.UNBACKED).all(), where, "absent, but has memory")
         return
     for kind, name in (
         (state.FREE, "free_pages"),
@@ -116,7 +119,7 @@ def _check_guest(m: Machine, g: int, where: str) -> None:
     ahead = ahead[(ahead["gflags"] & state.G_IO == 0) & (ahead["vpn"] != NOBODY)]
     slots = gs["gslot0"] + m.vpage["age"][ahead["vpn"]].astype(np.int64)
     _need(bool((m.gslot[slots] == ahead["vpn"]).all()), where, "read ahead without a copy in swap")
-    _check_backing(m, gs, pages, where)
+    _check_backing(m, gs, process, where)
     _check_reported(m, gs, pages, where)
     _check_huge(m, gs, where)
 
@@ -197,7 +200,7 @@ def _check_backing(m: Machine, gs: np.record, pages: np.ndarray, where: str) -> 
     _equal(int(swapped.sum()), int(gs["host_swapped_pages"]), where, "host_swapped_pages")
     # A used page's content is never lost: it is resident, on its way, or in swap.  Only pages
     # that wait for their first fill, or that their owner hinted free, have none.
-    used = np.isin(pages["gstate"], (state.ANON, state.FILE, state.KERNEL))
+    used = np.isin(pages["gstate"], (state.ANON, state.FILE, state.KERNEL, state.EMULATOR))
     used &= (pages["gflags"] & (state.G_FILL | state.G_HINT | state.G_IO | state.G_VOID)) == 0
     lost = used & (pages["hstate"] == state.UNBACKED)
     _need(not lost.any(), where, f"{int(lost.sum())} used pages lost their content")
@@ -216,8 +219,7 @@ def _check_host(m: Machine, where: str) -> None:
     hs = m.host[0]
     guests = m.guest[: hs["guests"]]
     framed = int(np.isin(m.page["hstate"][: hs["pages"]], FRAMED).sum())
-    used = framed + int(guests["emulator_resident_pages"].sum())
-    used += int(hs["cached_pages"]) + int(hs["zram_pages"]) + int(hs["reserved_pages"])
+    used = framed + int(hs["cached_pages"]) + int(hs["zram_pages"]) + int(hs["reserved_pages"])
     _equal(used + int(hs["free_pages"]), int(hs["ram_pages"]), where, "frames used + free")
     _need(int(hs["free_pages"]) >= 0, where, f"free_pages {hs['free_pages']}")
     _equal(int(guests["code_resident"].sum()), int(hs["cached_pages"]), where, "cached_pages")
@@ -230,8 +232,7 @@ def _check_host(m: Machine, where: str) -> None:
     for g in range(hs["guests"]):
         row = 1 + int(m.guest[g]["cgroup"])
         members = guests["cgroup"] == row - 1
-        charged = int((guests["resident_pages"] + guests["emulator_resident_pages"])[members].sum())
-        charged += int(guests["code_resident"][members].sum())
+        charged = int((guests["resident_pages"] + guests["code_resident"])[members].sum())
         _equal(charged, int(m.group[row]["usage"]), where, f"usage of cgroup {row - 1}")
     _check_pressure(m, where)
     # What is under write-back keeps its frame and its slot until that is over.

@@ -105,9 +105,10 @@ def _next_page(m: Machine) -> int:
     hs = m.host[0]
     while hs.ksm_next < hs.pages:
         gs = m.guest[m.page[hs.ksm_next].guest]
-        if gs.state != 0:
+        end = gs.page0 + gs.pages  # the emulator's own is not offered to ksmd
+        if gs.state != 0 and hs.ksm_next < end:
             return int(hs.ksm_next)
-        hs.ksm_next = gs.page0 + gs.pages
+        hs.ksm_next = end + gs.emulator_pages
     hs.ksm_next = 0
     return NOBODY
 

@@ -149,6 +149,7 @@ def _start_state(m: Machine, g: int, t: float) -> None:
     hs = m.host[0]
     gs = m.guest[g]
     start = FRESH if gs.rebooting else gs.start  # the start state is that of the first boot
+    own = gs.resident_pages  # the emulator's
     for p in range(gs.page0, gs.page0 + gs.pages):
         if m.page[p].gstate == KERNEL or start == ALL_RESIDENT:
             _back(m, g, p, hs.huge_pages != 0 and start != RECLAIMED, t)
@@ -162,27 +163,34 @@ def _start_state(m: Machine, g: int, t: float) -> None:
                 size_zram(m)
         if m.page[p].gstate == KERNEL and m.page[p].hstate == UNBACKED:
             m.page[p].gflags |= np.uint16(G_FILL)  # no frame was to be had: not written yet
+    most = own + gs.booted_pages
     for p in range(gs.page0, gs.page0 + gs.pages):
-        if gs.resident_pages >= gs.booted_pages:
+        if gs.resident_pages >= most:
             break
         if m.page[p].hstate == UNBACKED:  # used to boot, and free since
             _back(m, g, p, False, t)
 
 
 @kernel
-def _charge_emulator(m: Machine, g: int, sign: int) -> None:
+def _start_emulator(m: Machine, g: int, t: float) -> None:
+    # Its own memory comes first; what finds no frame is not written before it is used.
     gs = m.guest[g]
-    hs = m.host[0]
-    room = max(0, hs.free_pages - hs.min_pages)
-    n = min(gs.emulator_pages, room) if sign > 0 else gs.emulator_resident_pages
-    gs.emulator_resident_pages += sign * n
-    hs.free_pages -= sign * n
-    m.group[group_of(m, g)].usage += sign * n
-    if sign < 0:
-        hs.free_pages += gs.code_resident
-        hs.cached_pages -= gs.code_resident
-        m.group[group_of(m, g)].usage -= gs.code_resident
-        gs.code_resident = gs.code_read = 0
+    gs.emulator_hand = 0
+    first = gs.page0 + gs.pages
+    for p in range(first, first + gs.emulator_pages):
+        m.page[p].gflags = np.uint16(0)
+        _back(m, g, p, False, t)
+        if m.page[p].hstate == UNBACKED:
+            m.page[p].gflags |= np.uint16(G_FILL)
+
+
+@kernel
+def _release_code(m: Machine, g: int) -> None:
+    gs = m.guest[g]
+    m.host[0].free_pages += gs.code_resident
+    m.host[0].cached_pages -= gs.code_resident
+    m.group[group_of(m, g)].usage -= gs.code_resident
+    gs.code_resident = gs.code_read = 0
 
 
 @kernel
@@ -194,7 +202,7 @@ def boot(m: Machine, g: int, t: float) -> None:
     gs.state = 1
     _empty_memory(m, g)
     _kernel_memory(m, g)
-    _charge_emulator(m, g, 1)
+    _start_emulator(m, g, t)
     _start_state(m, g, t)
     for k in range(gs.task0, gs.task0 + gs.tasks + KERNEL_TASKS):
         m.task[k].vr = gs.min_vr
@@ -283,13 +291,13 @@ def _drop_isolated(m: Machine, g: int) -> None:
 
 @kernel
 def _release(m: Machine, g: int) -> None:
-    # Every frame and slot of the guest's memory.
+    # Every frame and slot of the guest's memory and of its emulator's own.
     gs = m.guest[g]
     for b in range(gs.block0, gs.block0 + gs.blocks):
         m.block[b].host_table = 0
         if m.block[b].host_huge:
             drop_huge(m, b)
-    for p in range(gs.page0, gs.page0 + gs.pages):
+    for p in range(gs.page0, gs.page0 + gs.pages + gs.emulator_pages):
         pg = m.page[p]
         if pg.hstate == READING:
             give_frame(m, g)
@@ -329,7 +337,7 @@ def power_off(m: Machine, g: int, t: float) -> None:
     _zap_reads(m, g)
     _zap_requests(m, g, t)
     _release(m, g)
-    _charge_emulator(m, g, -1)
+    _release_code(m, g)
     _empty_memory(m, g)
     gs.free_pages = 0
     gs.state = 0
@@ -369,8 +377,7 @@ def kill_guest(m: Machine, g: int, t: float) -> None:
 def _badness(m: Machine, g: int) -> int:
     # What oom_badness counts of an emulator's process: pages in memory and in swap.
     gs = m.guest[g]
-    own = gs.emulator_resident_pages + gs.code_resident
-    return own + gs.resident_pages + gs.merged_pages + gs.host_swapped_pages
+    return gs.code_resident + gs.resident_pages + gs.merged_pages + gs.host_swapped_pages
 
 
 @kernel

@@ -114,8 +114,9 @@ def _ahead(m: Machine, r: int, i: int, t: float) -> bool:
 
 @kernel
 def _read_virtual(m: Machine, r: int, p: int, win: int, prev: int, t: float) -> tuple[int, float]:
-    # Neighbours in the guest's memory, which is one mapping of the emulator, within the table of
-    # page-table entries (2 MiB): on in the direction of the last fault, else around (swap_ra_info).
+    # Neighbours in the same mapping, which is the guest's memory or the emulator's own, within the
+    # table of page-table entries (2 MiB): on in the direction of the last fault, else around
+    # (swap_ra_info).
     hs = m.host[0]
     gs = m.guest[m.page[p].guest]
     first = p - (win - 1) // 2
@@ -123,8 +124,11 @@ def _read_virtual(m: Machine, r: int, p: int, win: int, prev: int, t: float) -> 
         first = p
     elif p == prev - 1:
         first = p - win + 1
-    table = p - (p - gs.page0) % hs.block_pages
-    end = min(first + win, table + hs.block_pages, gs.page0 + gs.pages)
+    mapping, end = gs.page0, gs.page0 + gs.pages
+    if p >= end:
+        mapping, end = end, end + gs.emulator_pages
+    table = p - (p - mapping) % hs.block_pages
+    end = min(first + win, table + hs.block_pages, end)
     n, ops = 0, 0.0
     before = NOBODY
     for i in range(max(first, table), end):

@@ -259,6 +259,8 @@ def check(m: Machine, e: int, group: int, t: float) -> float:
     dropped = _drop_code(m, e, lru) if code else 0
     if dropped > 0:
         return dropped * hs.c_reclaim
+    if code and hs.swappiness != NOBODY and cpu.fails < DEF_PRIORITY:
+        return hs.c_scan  # a turn of the files' that brought nothing is none of guest memory's
     moved = _deactivate(m, lru, cpu.rounds > 0)
     cost = moved * hs.c_scan
     row = host_row(m, lru, 0)
@@ -348,6 +350,7 @@ def settle(m: Machine, e: int, t: float) -> float:
     hs = m.host[0]
     cpu = m.cpu[e]
     cost = 0.0
+    written = 0
     for i in range(cpu.iso_n):
         p = m.iso[e, i]
         pg = m.page[p]
@@ -372,7 +375,7 @@ def settle(m: Machine, e: int, t: float) -> float:
             swapped_out(m, p, was)
             cpu.freed += 1
         elif write_out(m, p, t):
-            note_host_cost(m, lru_of(m, g), False, 1)
+            written += 1
             if pg.hstate == SWAPPED:  # compressed, at once
                 cpu.freed += 1
                 cost += hs.c_zram
@@ -382,8 +385,9 @@ def settle(m: Machine, e: int, t: float) -> float:
             pg.hflags |= np.uint8(H_DIRTY)
             _put_back(m, p)
     if cpu.iso_n > 0 and cpu.freed + cpu.wrote > 0:
-        gr = m.group[lru_of(m, m.page[m.iso[e, 0]].guest)]
-        gr.activated_seen = gr.activated
+        lru = lru_of(m, m.page[m.iso[e, 0]].guest)
+        m.group[lru].activated_seen = m.group[lru].activated
+        note_host_cost(m, lru, False, written)  # once a batch, as shrink_inactive_list does
     cpu.iso_n = 0
     cpu.stage = IDLE
     return cost

@@ -16,7 +16,7 @@ WANTED = 1  # vpage.age: PG_reclaim, see vpage_dtype
 SWAPPED_BASE = -16  # guest swap: slot = SWAPPED_BASE - value
 
 # page.gstate: what the guest kernel uses a page for
-FREE, ANON, FILE, KERNEL, BALLOON = range(5)
+FREE, ANON, FILE, KERNEL, BALLOON, EMULATOR = range(6)  # the last: the emulator's own, no guest's
 
 # page.gflags, 16 bits
 G_BITS = 0xFFFF
@@ -310,10 +310,9 @@ guest_dtype = np.dtype(
         ("kernel_pages", "i8"),
         ("available_pages", "i8"),
         ("swap_used_pages", "i8"),
-        ("resident_pages", "i8"),
-        ("host_swapped_pages", "i8"),
+        ("resident_pages", "i8"),  # the emulator's own memory included, as in VmRSS
+        ("host_swapped_pages", "i8"),  # likewise, as in VmSwap
         ("merged_pages", "i8"),  # in frames of KSM that others have
-        ("emulator_resident_pages", "i8"),
         # layout
         ("page0", "i8"),
         ("block0", "i4"),
@@ -365,7 +364,11 @@ guest_dtype = np.dtype(
         ("kernel_size", "i8"),
         ("reserved_pages", "i8"),  # of these: not in MemTotal
         ("booted_pages", "i8"),  # backed when it has booted
+        # the emulator's own memory, whose pages lie behind the guest's; a disk request takes the
+        # next page of what is used of it
         ("emulator_pages", "i8"),
+        ("emulator_used", "i8"),
+        ("emulator_hand", "i8"),
         ("code_pages", "i8"),
         ("code_resident", "i8"),
         ("code_read", "i8"),  # pages of it that were read for the first time
@@ -710,6 +713,8 @@ request_dtype = np.dtype(
         ("pressed", "u1"),  # who reclaims for its cgroup was asked to
         ("stalls", "u1"),  # it counts as stalled on memory
         ("coded", "u1"),  # the emulator's code was read for it
+        ("worked", "u1"),  # the page of the emulator's own memory that it takes was there
+        ("returned", "u1"),  # the device is done with it; the worker may still have to pay
         ("zapped", "u1"),  # its guest is gone
         ("wanted", "u1"),  # DISK_WRITE of guest reclaim: by kswapd (ASYNC) or directly (DIRECT)
         ("waiters", "i4"),  # tasks

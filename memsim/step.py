@@ -27,7 +27,7 @@ from memsim.cpu import (
     wake,
 )
 from memsim.disk import free_request
-from memsim.emulator import finish, go_on, in_vain, retry_frames, share_done
+from memsim.emulator import finish, go_on, in_vain, retry_frames, returns, share_done
 from memsim.events import pop, schedule, tick_entity
 from memsim.frames import group_of, over_limit
 from memsim.jit import kernel
@@ -480,15 +480,22 @@ def _timer(m: Machine, k: int, t: float) -> None:
 def _request_event(m: Machine, r: int, t: float) -> None:
     rq = m.request[r]
     if rq.state == R_EMULATOR or rq.state >= R_FRAME:
-        go_on(m, r, t)
-        if in_vain(m, r):
+        if go_on(m, r, t):
+            _end_request(m, r, t)
+        elif in_vain(m, r):
             rq.asked = NOBODY
             _out_of_memory(m, rq.guest, t)
             if rq.state == R_FRAME:  # it is first to take what came free
                 go_on(m, r, t)
         return
-    if rq.state != R_SERVED or not share_done(m, r, t):
-        return
+    if rq.state == R_SERVED and share_done(m, r, t) and returns(m, r, t):
+        _end_request(m, r, t)
+
+
+@kernel
+def _end_request(m: Machine, r: int, t: float) -> None:
+    # All of a request is over: those who waited for it go on.
+    rq = m.request[r]
     freed = finish(m, r, t)
     if rq.waiters > 0:
         for k in range(m.host[0].tasks):

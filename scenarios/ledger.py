@@ -54,7 +54,6 @@ HOST_GAUGES = {
 }
 GAUGES = {
     "resident_pages": "resident_bytes",
-    "emulator_resident_pages": "emulator_bytes",
     "merged_pages": "merged_bytes",
     "host_swapped_pages": "host_swapped_bytes",
     "free_pages": "free_bytes",

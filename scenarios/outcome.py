@@ -250,12 +250,12 @@ class _Sampler:
     def _samples(self, page: int) -> Samples:
         guest = np.stack([row[1] for row in self._rows])
 
-        def pages(*fields: str) -> Ints:
-            return np.asarray(sum(guest[field] for field in fields) * page, np.int64)
+        def pages(field: str) -> Ints:
+            return np.asarray(guest[field] * page, np.int64)
 
         return Samples(
             time_s=np.array([row[0] for row in self._rows]),
-            resident=pages("resident_pages", "emulator_resident_pages"),
+            resident=pages("resident_pages"),
             host_swapped=pages("host_swapped_pages"),
             free=pages("free_pages"),
             free_whole=pages("free_blocks") * max(1, BLOCK_BYTES // page),

@@ -5,7 +5,6 @@ import numpy as np
 from validation.experiment import Curves, Experiment, Line, Outcomes, Quantity, Run
 
 GIB = 2**30
-OWN = 0.25  # [GiB] the emulator's own memory, which is part of RSS
 RESTS = ("rested", "cleaned", "dropped")
 NAMES = dict(zip(RESTS, ("the build", "make clean", "drop_caches"), strict=True))
 # RSS after each [GiB]
@@ -23,7 +22,7 @@ FEW_BLOCKS = (
 
 def rss(outcomes: Outcomes, run: str, mark: str) -> float:
     """[GiB] backed by the host at a mark, the emulator included."""
-    return outcomes[run].gauge_bytes("resident_pages", mark) / GIB + OWN
+    return outcomes[run].gauge_bytes("resident_pages", mark) / GIB
 
 
 def footprint(outcomes: Outcomes, run: str) -> float:

@@ -217,9 +217,10 @@ def test_an_emulator_that_charges_above_high_sleeps_as_a_vcpu_does() -> None:
     group = fleet.group[0, 1 + fleet.guest[0, 0]["cgroup"]]
     assert fleet.guest[0, 0]["file_pages"] == 1300
     assert group["high_events"] > 0
-    # Its own code and that data stay: a fifth over, a worker sleeps 2 s for each 32 pages.
-    assert group["throttled_s"] == pytest.approx(2.0 * round(group["throttled_s"] / 2.0))
-    assert 10 * 2.0 <= group["throttled_s"] <= 1300 / 32 * 2.0
+    # Its own code can go, that data cannot: a worker sleeps 2 s for each 32 pages above, and less
+    # after the request that first came there.
+    requests = (1300 - 1000) / 32
+    assert 2.0 * (requests - 2) < group["throttled_s"] < 2.0 * (requests + 1)
     # Two requests are ahead of the reader at most: it waits for them together, under pressure.
     assert group["throttled_s"] * 0.49 <= seconds(fleet)["throttle"] <= group["throttled_s"] * 1.01
     assert group["psi_some_s"] >= seconds(fleet)["throttle"] * 0.999

@@ -1,16 +1,21 @@
 """The emulator's disk requests among each other: what they hold, and whose memory they get."""
 
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from memsim import state
 from memsim.fleet import Fleet
-from memsim.spec import Cgroup, Op, Pattern, Phase
+from memsim.spec import Cgroup, HostSpec, Op, Pattern, Phase
 from tests.memsim.hosts import (
     FLASH,
+    SLOW,
+    SLOW_READ_S,
     SSD,
     ZRAM,
+    again,
     allocate,
     anon,
     file,
@@ -23,6 +28,7 @@ from tests.memsim.hosts import (
     sleep,
     swapped_out,
     task,
+    touch,
 )
 
 IN_ORDER = Pattern.SEQUENTIAL
@@ -80,3 +86,90 @@ def test_the_emulators_decompressions_take_their_time() -> None:
     took = after.task[0, 0, 0]["finished_s"] - before.task[0, 0, 0]["finished_s"]
     busy = [sum(seconds(f).values()) - seconds(f)["idle"] for f in (before, after)]
     assert took == pytest.approx(busy[1] - busy[0], rel=0.05)
+
+
+OWN = 900  # pages of an emulator's own memory, more than it works with
+
+
+def _idle_emulator(*phases: Phase, **fields: Any) -> HostSpec:  # noqa: ANN401  any of HostSpec
+    """A program that fills 600 pages, then does something else; its emulator idles meanwhile."""
+    one = guest(
+        task(sleep(1.0), allocate(0), *phases),
+        regions=[anon(600), file(64)],
+        pages=2048,
+        emulator_pages=OWN,
+        cgroup=0,
+    )
+    return host(one, cgroups=(Cgroup(1100),), **fields)
+
+
+def test_an_emulators_idle_memory_goes_before_its_guests() -> None:
+    keeps = touch(0, count=600, pattern=IN_ORDER)
+    fleet = run(_idle_emulator(keeps, keeps, sleep(1.0), again(1)), 0.5, 9.0)
+    seen = fleet.guest[0, 0]
+    assert 0 <= seen["host_swapped_pages"] - (OWN + 600 - 1100) < 64  # by batches
+    states = machine(fleet).page["hstate"]
+    assert (states[:600] == state.RESIDENT).all()
+    assert seen["host_swap_in"] == 0
+    assert seconds(fleet).get("host_swap", 0.0) == 0.0
+
+
+def test_a_request_takes_a_page_of_the_emulators_own_memory() -> None:
+    # All of it is swapped; each request of the reader then waits for a page, one after another.
+    one = guest(
+        task(sleep(3.0), read(0, count=64, pattern=Pattern.SEQUENTIAL)),
+        regions=[file(64)],
+        pages=512,
+        emulator_pages=OWN,
+        cgroup=0,
+    )
+    spec = host(one, devices=(SLOW, SSD), cgroups=(Cgroup(-1),))
+    quick = run(spec, 9.0)
+    slow = run(swapped_out(spec), 9.0)
+    before, after = quick.guest[0, 0], slow.guest[0, 0]
+    assert before["host_swap_in"] == 0
+    hand = int(after["emulator_hand"])  # one page a request
+    assert hand == before["emulator_hand"] > 0
+    used = machine(slow).page["hstate"][512 : 512 + OWN]
+    assert (used[:hand] == state.RESIDENT).all()
+    assert (used[hand:] == state.SWAPPED).all()
+    late = slow.task[0, 0, 0]["finished_s"] - quick.task[0, 0, 0]["finished_s"]
+    assert late >= SLOW_READ_S
+    assert seconds(slow)["host_swap"] >= SLOW_READ_S
+
+
+def test_it_works_with_a_part_of_its_memory_in_turns() -> None:
+    script = [read(1, count=64, pattern=IN_ORDER), Phase(Op.DROP_CACHES), again(1)]
+    fleet = run(_idle_emulator(*script), 60.0)
+    m = machine(fleet)
+    used = int(m.guest[0]["emulator_used"])
+    assert used == 768
+    hands = {int(m.guest[0]["emulator_hand"])}
+    for t in range(61, 90):
+        fleet.advance(np.array([float(t)]))
+        hands.add(int(m.guest[0]["emulator_hand"]))
+    assert len(hands) > 10
+    assert max(hands) < used
+
+
+def test_who_pays_for_a_request_holds_no_pages_for_it() -> None:
+    # The device is done, its worker asleep above high: nothing is under DMA meanwhile.
+    one = guest(
+        task(sleep(1.0), read(0, count=1300, pattern=IN_ORDER)),
+        regions=[file(1300)],
+        pages=2048,
+        high_pages=1000,
+        emulator_pages=0,
+    )
+    fleet = run(host(one, swap_pages=0))
+    asleep = 0
+    for t in np.arange(1.0, 20.0, 0.25):
+        fleet.advance(np.array([t]))
+        fleet.check()
+        requests = machine(fleet).request
+        pays = requests["state"] == state.R_THROTTLED
+        asleep += int(pays.any())
+        assert requests["returned"][pays].all()
+        if pays.all(where=requests["state"] != state.R_FREE):
+            assert pinned(fleet) == 0
+    assert asleep > 20

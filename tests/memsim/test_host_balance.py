@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from memsim import balance, host_balance, lists
+from memsim import balance, frames, host_balance, lists, reclaim
 from memsim.build import build
 from memsim.fleet import Fleet
 from memsim.machine import Machine
+from memsim.params import DEF_PRIORITY
 from memsim.spec import Act, Cgroup, Entry, HostSpec
 
 from .hosts import allocate, anon, file, guest, host, read, run, sleep, task
@@ -119,3 +120,30 @@ def test_what_goes_is_what_swappiness_says() -> None:
 def test_swappiness_has_a_range(swappiness: int) -> None:
     with pytest.raises(ValueError, match="swappiness"):
         build(host(guest(task(sleep(1.0))), swappiness=swappiness))
+
+
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize("swappiness", [-1, 60])
+def test_a_turn_of_code_that_is_in_use_costs_guest_memory_nothing(
+    swappiness: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Lists take turns each for its own share; only where code goes first is there no such share.
+    for module in (reclaim, frames):
+        for name, value in list(vars(module).items()):
+            if hasattr(value, "py_func"):
+                monkeypatch.setattr(module, name, value.py_func)
+    looked: list[int] = []
+    monkeypatch.setattr(reclaim, "takes_code", lambda *_: True)
+    monkeypatch.setattr(reclaim, "_deactivate", lambda *_: looked.append(1) or 0)
+    m = _machine(swappiness)
+    m.guest[0]["code_used"] = 1
+    m.host[0]["cached_pages"] = CODE
+    m.lists[lists.host_row(m, LRU, 0)]["tail"] = -1
+    check: Any = reclaim.check
+    check(m, 0, LRU, 0.0)
+    assert bool(looked) == (swappiness < 0)
+    assert m.guest[0]["code_resident"] == CODE
+    m.cpu[0]["fails"] = DEF_PRIORITY  # at the last priority all lists are seen
+    m.guest[0]["code_used"] = 1
+    check(m, 0, LRU, 0.0)
+    assert looked

@@ -158,11 +158,10 @@ class _Watch:
             guest = guests[slot]
             if guest["state"] == 0:
                 continue
-            resident = int(guest["resident_pages"] + guest["emulator_resident_pages"])
             one = record.Sample(
                 guest=facts.name,
                 time_s=now_s,
-                resident_bytes=resident * page,
+                resident_bytes=int(guest["resident_pages"]) * page,
                 host_swapped_bytes=int(guest["host_swapped_pages"]) * page,
                 taken_bytes=int(guest["taken_pages"]) * page,
             )

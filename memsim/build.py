@@ -130,6 +130,7 @@ class _Builder:
             "swap_ra_hits": FIRST_HITS,
             "stats_time_s": -1.0,
             "kernel_size": guest.kernel_pages,
+            "kernel_spread": max(guest.kernel_pages, guest.kernel_spread),
             "reserved_pages": guest.reserved_pages,
             "cgroup": guest.cgroup if guest.cgroup >= 0 else len(spec.cgroups) + g,
             "code_pages": max(1, round(params.EMULATOR_CODE_PAGES / sub)),

@@ -9,7 +9,7 @@ from memsim.disk import ZRAM
 from memsim.emulator import go_on
 from memsim.events import cancel, schedule, tick_entity
 from memsim.frames import give_frame, group_of, take_frame
-from memsim.free_memory import pop_page
+from memsim.free_memory import take_page
 from memsim.hinting import BITMAP
 from memsim.host import drop_page
 from memsim.hugepages import back_huge, drop_huge
@@ -119,9 +119,11 @@ def _empty_memory(m: Machine, g: int) -> None:
 @kernel
 def _kernel_memory(m: Machine, g: int) -> None:
     gs = m.guest[g]
-    for _ in range(gs.kernel_size):
-        p = pop_page(m, g)
-        pg = m.page[p]
+    for i in range(gs.kernel_spread):
+        if (i + 1) * gs.kernel_size // gs.kernel_spread == gs.kernel_pages:
+            continue
+        pg = m.page[gs.page0 + i]
+        take_page(m, gs.page0 + i)
         pg.gstate = KERNEL
         pg.gflags = np.uint16(0)
         gs.kernel_pages += 1
@@ -145,6 +147,29 @@ def _back(m: Machine, g: int, p: int, huge: bool, t: float) -> None:
 
 
 @kernel
+def _back_up_to(m: Machine, g: int, first: int, n: int, most: int, t: float) -> None:
+    for p in range(first, first + n):
+        if m.guest[g].resident_pages >= most:
+            return
+        _back(m, g, p, False, t)
+
+
+@kernel
+def _booted_memory(m: Machine, g: int, most: int, t: float) -> None:
+    # What was used to boot and is free since, until so many pages are resident: between those of
+    # the kernel, then in whole blocks, evenly, as nobody knows which; then whatever is left.
+    gs = m.guest[g]
+    _back_up_to(m, g, gs.page0, gs.kernel_spread, most, t)
+    b0 = gs.block0 + gs.kernel_spread // m.host[0].block_pages
+    blocks = gs.block0 + gs.blocks - b0
+    wanted = min(blocks, max(0, most - gs.resident_pages) // m.host[0].block_pages)
+    for i in range(blocks):
+        if (i + 1) * wanted // blocks > i * wanted // blocks:
+            _back_up_to(m, g, m.block[b0 + i].first, m.block[b0 + i].pages, most, t)
+    _back_up_to(m, g, gs.page0, gs.pages, most, t)
+
+
+@kernel
 def _start_state(m: Machine, g: int, t: float) -> None:
     hs = m.host[0]
     gs = m.guest[g]
@@ -163,12 +188,7 @@ def _start_state(m: Machine, g: int, t: float) -> None:
                 size_zram(m)
         if m.page[p].gstate == KERNEL and m.page[p].hstate == UNBACKED:
             m.page[p].gflags |= np.uint16(G_FILL)  # no frame was to be had: not written yet
-    most = own + gs.booted_pages
-    for p in range(gs.page0, gs.page0 + gs.pages):
-        if gs.resident_pages >= most:
-            break
-        if m.page[p].hstate == UNBACKED:  # used to boot, and free since
-            _back(m, g, p, False, t)
+    _booted_memory(m, g, own + gs.booted_pages, t)
 
 
 @kernel

@@ -362,6 +362,7 @@ guest_dtype = np.dtype(
         ("boot_s", "f8"),
         ("stats_period_s", "f8"),
         ("kernel_size", "i8"),
+        ("kernel_spread", "i8"),  # lies evenly in so many of its first pages, at least its size
         ("reserved_pages", "i8"),  # of these: not in MemTotal
         ("booted_pages", "i8"),  # backed when it has booted
         # the emulator's own memory, whose pages lie behind the guest's; a disk request takes the

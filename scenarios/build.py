@@ -98,6 +98,7 @@ class Built:
     streams: tuple[np.ndarray, ...] = ()
     reserved_pages: int = 0
     booted_pages: int = 0
+    kernel_spread: int = 0
 
 
 class _CurveTable:
@@ -173,6 +174,7 @@ def build_work(work: Work, owner: Owner) -> Built:
         streams,
         owner.pages(work.reserved.of(owner.size)),
         owner.pages(work.booted.of(owner.size)),
+        owner.pages(work.kernel_spread.of(owner.size)),
     )
 
 

@@ -81,6 +81,8 @@ def _fits(work: Work, guest: Guest, page: int) -> Iterator[str]:
         yield f"work.kernel: {kernel}: expected less than size, {guest.size}"
     if (reserved := work.reserved.of(guest.size)) > kernel:
         yield f"work.reserved: {reserved}: expected at most kernel, {kernel}"
+    if (spread := work.kernel_spread.of(guest.size)) and not kernel <= spread <= guest.size:
+        yield f"work.kernel_spread: {spread}: expected from kernel, {kernel}, to size, {guest.size}"
     if (booted := work.booted.of(guest.size)) > guest.size:
         yield f"work.booted: {booted}: expected at most size, {guest.size}"
     if guest.min.of(guest.size) < kernel:

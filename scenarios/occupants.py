@@ -298,6 +298,7 @@ def guest_spec(
         vcpus=vcpus,
         cpu_weight=guest.cpu_weight,
         kernel_pages=built.kernel_pages,
+        kernel_spread=built.kernel_spread,
         reserved_pages=built.reserved_pages,
         booted_pages=built.booted_pages,
         emulator_pages=guest.emulator // place.page,

@@ -284,6 +284,10 @@ class Work(Config):
     kernel: AmountField = Field(
         default=Amount(share=0.06), description="unmovable memory of its kernel"
     )
+    kernel_spread: AmountField = Field(
+        default=Amount(),
+        description="part of the guest's memory that this is scattered over; else in one piece",
+    )
     reserved: AmountField = Field(
         default=Amount(), description="part of it that is set aside at boot: not in MemTotal"
     )

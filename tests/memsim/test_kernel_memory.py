@@ -1,5 +1,8 @@
 """Memory that work makes the guest's kernel allocate: it moves nowhere, and scatters."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -87,3 +90,23 @@ def test_what_was_used_to_boot_is_free_in_the_guest_and_backed_by_the_host() -> 
     assert fleet.guest[0, 0]["free_pages"] == 900
     with pytest.raises(ValueError, match="booted_pages: 1001"):
         Fleet(1).reset([host(guest(task(sleep(1.0)), pages=1000, booted_pages=1001))])
+
+
+def test_a_scattered_kernel_leaves_pieces_that_are_backed_and_cannot_be_reported() -> None:
+    # 400 pages of the kernel in two blocks; backed are these blocks and a third of the others.
+    size, spread = 512, 1024
+    fields: dict[str, Any] = {"pages": 80 * size, "booted_pages": spread + 26 * size}
+    one = guest(task(sleep(100.0)), kernel_pages=400, kernel_spread=spread, **fields)
+    m = machine(run(host(one), 1.0))
+    backed = m.page["hstate"] == state.RESIDENT
+    kernel = m.page["gstate"] == state.KERNEL
+    assert kernel.sum() == kernel[:spread].sum() == 400
+    assert (np.diff(np.flatnonzero(kernel)) <= 3).all()
+    assert m.guest[0]["free_blocks"] == 78
+    whole = backed.reshape(80, size).all(axis=1)
+    assert np.flatnonzero(whole).tolist() == [0, 1, *range(4, 80, 3)]
+    assert backed.sum() == 28 * size
+    told = run(host(replace(one, hinting=Hinting.REPORTING)), 20.0)
+    assert told.guest[0, 0]["resident_pages"] == spread
+    with pytest.raises(ValueError, match="kernel_spread: 50000"):
+        Fleet(1).reset([host(replace(one, kernel_spread=50000))])

@@ -3,7 +3,7 @@
 Known fields are listed, so that whatever the language learns is refused until someone says
 otherwise.  Of the known ones those that describe hardware are for the simulator alone, because a
 machine is what it is: the host's page, ram, cores, kernel, devices and the like, a guest's
-emulator, its work's kernel, reserved and booted, and the cost of an access.
+emulator, its work's kernel, where it lies, reserved and booted, and the cost of an access.
 """
 
 from collections.abc import Iterator
@@ -19,6 +19,7 @@ LOWEST = 96 * MIB  # [bytes] a guest that boots at all
 PATTERNS = ("uniform", "sequential", "loop")
 FILES, PROGRAMS = "file", "anon"  # kinds of region
 TIMED = "do at after"
+BOOTED = "kernel kernel_spread reserved booted"
 KNOWN: dict[type[Config], str] = {
     Scenario: "name description host profiles guests timeline sensors warm_up length",
     Host: (
@@ -31,8 +32,8 @@ KNOWN: dict[type[Config], str] = {
         " mechanisms emulator cgroup"
     ),
     Mechanisms: "async_faults hinting resize deflate_on_oom",
-    Work: "kernel reserved booted regions curves streams tasks",
-    work.Profile: "kernel reserved booted regions curves streams tasks description vcpus",
+    Work: f"{BOOTED} regions curves streams tasks",
+    work.Profile: f"{BOOTED} regions curves streams tasks description vcpus",
     work.Region: "kind size locality",
     work.Task: "phases count starts",
     work.Touch: "op region pattern count bytes seconds cost write",

@@ -36,11 +36,14 @@ def files(where: Path) -> list[Path]:
 
 
 def rows(path: Path) -> Iterator[Row]:
-    """The rows of a file of JSON lines, compressed or not.
+    """The rows of a file of JSON lines, compressed or not; of a `.json` file, its scenarios.
 
     Raises:
         BadRecording: it is cut off, or a line is no JSON object.
     """
+    if path.suffix == ".json":
+        yield from _row(path.read_text(), path.name)["scenarios"]
+        return
     number = 0
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt") as lines:

@@ -369,6 +369,7 @@ class _Builder:
         spec, sub = self.spec, self.sub
         low, mid, high = watermarks(spec.ram_pages, sub)
         device = spec.devices[spec.swap_device]
+        cluster = cluster_slots(spec)
         costs = {
             "c_ept": params.EPT_FAULT_S,
             "c_gfault": params.GUEST_FAULT_S,
@@ -411,6 +412,8 @@ class _Builder:
             "reserved_pages": spec.reserved_pages,
             "swap_pages": spec.swap_pages,
             "swap_device": spec.swap_device,
+            "cluster_slots": cluster,
+            "clusters_free": spec.swap_pages // cluster,
             "seed": spec.seed,
             "tick_s": spec.tick_s,
             "batch": max(1, round(params.RECLAIM_BATCH / sub)),
@@ -466,6 +469,12 @@ class _Builder:
             }
             for i, group in enumerate([Cgroup(), *self.spec.cgroups, *own])
         ]
+
+
+def cluster_slots(spec: HostSpec) -> int:
+    """Return how many slots of swap are given out in a row; with huge pages one takes them all."""
+    small = params.SLOT_CLUSTER_2011 if spec.lru_2011 else params.SLOT_CLUSTER
+    return max(1, small * params.SMALL_PAGE // spec.page_bytes)
 
 
 def _rows(kind: np.dtype, rows: Sequence[dict[str, Any]], least: int = 1) -> np.ndarray:
@@ -576,7 +585,7 @@ def build(spec: HostSpec) -> Machine:
         vpage,
         _blocks(builder),
         np.full(max(spec.swap_pages, 1), NOBODY, np.int32),
-        np.zeros(spec.swap_pages // params.SLOT_CLUSTER + 1, np.int32),
+        np.zeros(spec.swap_pages // cluster_slots(spec) + 1, np.int32),
         np.full(max(builder.gslots, 1), NOBODY, np.int32),
         lists,
         _rows(state.group_dtype, builder.groups()),

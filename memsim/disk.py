@@ -258,7 +258,9 @@ def _position_s(m: Machine, d: int, r: int) -> float:
     if passes:
         cost = gap / dev.bytes_per_s
     dev.head = rq.sector + rq.count
-    if reads and (passes or gap == 0):
+    if rq.ops > 1.0:  # small ones here and there: the drive has little of what lies between
+        dev.buffer = dev.head
+    elif reads and (passes or gap == 0):
         dev.buffer = max(dev.buffer, dev.head - int(DRIVE_BUFFER_BYTES // size))
     else:
         dev.buffer = rq.sector if reads else dev.head
@@ -286,6 +288,7 @@ def _service_end(m: Machine, d: int, r: int, ops: float, size: float, t: float) 
             first = _position_s(m, d, r)
         elif ops > 0.0:  # one more of many small ones: not where the last one ended
             first = min(1.0, ops) * dev.latency_s
+            dev.head = dev.buffer = rq.sector + rq.count
         else:
             first = _return_s(m, d, r)
         return t + first + max(0.0, ops - 1.0) * dev.latency_s + size / dev.bytes_per_s

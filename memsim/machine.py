@@ -41,7 +41,7 @@ FIELDS: tuple[tuple[str, np.dtype[Any], int], ...] = (
     ("vpage", state.vpage_dtype, 1),  # guest by guest, region by region
     ("block", state.block_dtype, 1),
     ("slot", np.dtype(np.int32), 1),  # page that a host swap slot holds, or NOBODY
-    ("cluster", np.dtype(np.int32), 1),  # used slots of each SLOT_CLUSTER
+    ("cluster", np.dtype(np.int32), 1),  # used slots of each cluster
     ("gslot", np.dtype(np.int32), 1),  # virtual page in a guest's swap slot, or NOBODY
     ("lists", state.list_dtype, 1),
     ("group", state.group_dtype, 1),  # 1 + cgroups

@@ -68,7 +68,8 @@ ASYNC_PER_VCPU = 64  # outstanding asynchronous faults of a vCPU
 HALT_TICK_S = 4e-3  # CONFIG_HZ=250: a timer interrupt may switch task in a halted vCPU
 SLICE_S = 3e-3  # CFS: minimum granularity on 8 CPUs, 0.75 ms * (1 + log2 8)
 WAKE_CREDIT_S = 3e-3  # CFS: a waking task is placed half a latency period before the others
-SLOT_CLUSTER = 256  # [slots] SWAPFILE_CLUSTER
+SLOT_CLUSTER_2011 = 256  # [small pages] SWAPFILE_CLUSTER
+SLOT_CLUSTER = 512  # ... with CONFIG_THP_SWAP, since 4.13: HPAGE_PMD_NR, mm/swapfile.c
 ROTATION_S = 4.17e-3  # half a turn at 7,200 rpm: what a disk's head waits wherever it moved
 SHARE_BYTES = 32768  # a coarse request is served in shares of this
 WRITES_STARVED = 2  # mq-deadline: read batches before a waiting write must go

@@ -159,6 +159,7 @@ host_dtype = np.dtype(
         ("reserved_pages", "i8"),
         ("swap_pages", "i8"),
         ("swap_device", "i4"),
+        ("cluster_slots", "i8"),
         ("seed", "u8"),
         ("tick_s", "f8"),
         ("batch", "i8"),  # pages in a reclaim batch
@@ -230,6 +231,7 @@ host_dtype = np.dtype(
         ("zram_pages", "i8"),
         ("zram_ratio", "f8"),
         ("slot_next", "i8"),
+        ("clusters_free", "i8"),  # whole ones
         ("slots_left", "i4"),  # rotating: of the run of free slots that is being filled
         ("writing_pages", "i8"),
         ("back_pages", "i8"),  # under write-back, those that were taken back included

@@ -5,7 +5,6 @@ import numpy as np
 from memsim.disk import ROTATING, ZRAM
 from memsim.jit import kernel
 from memsim.machine import Machine
-from memsim.params import SLOT_CLUSTER
 from memsim.state import NOBODY
 
 
@@ -17,8 +16,8 @@ def _free_run(m: Machine) -> int:
     run = 0
     for s in range(hs.swap_pages):
         run = run + 1 if m.slot[s] == NOBODY else 0
-        if run == SLOT_CLUSTER:
-            return s + 1 - SLOT_CLUSTER
+        if run == hs.cluster_slots:
+            return s + 1 - run
     return NOBODY
 
 
@@ -26,15 +25,13 @@ def _free_run(m: Machine) -> int:
 def _free_cluster(m: Machine) -> int:
     # Where it is not, the next cluster that is free as a whole, so that wear is spread.
     hs = m.host[0]
-    clusters = hs.swap_pages // SLOT_CLUSTER
-    if clusters == 0:
+    if hs.clusters_free == 0:
         return NOBODY
-    start = hs.slot_next // SLOT_CLUSTER
-    for i in range(clusters):
-        c = (start + i) % clusters
-        if m.cluster[c] == 0:
-            return c * SLOT_CLUSTER
-    return NOBODY
+    clusters = hs.swap_pages // hs.cluster_slots
+    c = hs.slot_next // hs.cluster_slots % clusters
+    while m.cluster[c] != 0:
+        c = c + 1 if c + 1 < clusters else 0
+    return int(c * hs.cluster_slots)
 
 
 @kernel
@@ -46,9 +43,9 @@ def _next_slot(m: Machine) -> int:
         if hs.slots_left > 0:
             hs.slots_left -= 1
             return s
-        hs.slots_left = SLOT_CLUSTER - 1
+        hs.slots_left = hs.cluster_slots - 1
         return max(0, _free_run(m))
-    if s % SLOT_CLUSTER == 0 and m.cluster[s // SLOT_CLUSTER] != 0:
+    if s % hs.cluster_slots == 0 and m.cluster[s // hs.cluster_slots] != 0:
         free = _free_cluster(m)
         return s if free == NOBODY else free
     return s
@@ -68,33 +65,22 @@ def alloc_slot(m: Machine, p: int) -> int:
 
 
 @kernel
-def _starts_run(m: Machine, s: int, n: int) -> bool:
-    # Whether slot s begins a run of n free ones: clusters that are free as a whole, or inside one.
-    for c in range(s // SLOT_CLUSTER, (s + n - 1) // SLOT_CLUSTER + 1):
-        if n >= SLOT_CLUSTER and m.cluster[c] > 0:
-            return False
-        if m.cluster[c] + n > SLOT_CLUSTER and n < SLOT_CLUSTER:
-            return False
-    if n < SLOT_CLUSTER:
-        for i in range(s, s + n):
-            if m.slot[i] != NOBODY:
-                return False
-    return True
+def find_run(m: Machine, n: int) -> int:
+    """Return the first of n slots in a row for a huge page: a free cluster, which is as long.
+
+    NOBODY if there is none (swap_alloc_cluster of mm/swapfile.c), or if clusters are shorter.
+    """
+    return _free_cluster(m) if n <= m.host[0].cluster_slots else NOBODY
 
 
 @kernel
-def find_run(m: Machine, n: int) -> int:
-    """Return the first of n free slots in a row, aligned to n, or NOBODY (swap_alloc_cluster)."""
+def _note_used(m: Machine, s: int, change: int) -> None:
+    # A slot comes to be used (+1) or free (-1); a part of a cluster at the end counts as none.
     hs = m.host[0]
-    runs = hs.swap_pages // n
-    if hs.swap_used_pages + n > hs.swap_pages:
-        return NOBODY
-    start = (hs.slot_next + n - 1) // n
-    for i in range(runs):
-        s = (start + i) % runs * n
-        if _starts_run(m, s, n):
-            return int(s)
-    return NOBODY
+    c = s // hs.cluster_slots
+    m.cluster[c] += change
+    if c < hs.swap_pages // hs.cluster_slots and m.cluster[c] == max(0, change):
+        hs.clusters_free -= change
 
 
 @kernel
@@ -102,7 +88,7 @@ def take_slot(m: Machine, p: int, s: int) -> None:
     """Give a page a free slot."""
     hs = m.host[0]
     m.slot[s] = p
-    m.cluster[s // SLOT_CLUSTER] += 1
+    _note_used(m, s, 1)
     hs.slot_next = s + 1
     hs.swap_used_pages += 1
     m.page[p].slot = s
@@ -115,7 +101,7 @@ def free_slot(m: Machine, p: int) -> None:
     if pg.slot == NOBODY:
         return
     m.slot[pg.slot] = NOBODY
-    m.cluster[pg.slot // SLOT_CLUSTER] -= 1
+    _note_used(m, int(pg.slot), -1)
     m.host[0].swap_used_pages -= 1
     pg.slot = NOBODY
 

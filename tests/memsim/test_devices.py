@@ -140,6 +140,38 @@ def test_many_small_reads_in_one_share_each_seek() -> None:
     assert end == pytest.approx(8 * 8e-3 + 32768 / 1.5e8)
 
 
+@entry
+def _in_turns(m: Machine, spans: np.ndarray, ops: float) -> None:
+    # A stream and a request of many small ones take turns, a share each: when each of them ends.
+    stream = disk.new_request(m, SWAP_READ, 0, 0, NOMINAL)
+    many = disk.new_request(m, SWAP_READ, 0, 0, NOMINAL)
+    m.request[many].sector, m.request[many].count, m.request[many].ops = 500_000, 1, ops
+    m.request[stream].count = 8
+    t = 0.0
+    for i in range(len(spans)):
+        m.request[stream].sector = 8 * i
+        m.request[stream].begun = 0
+        end = disk._service_end(m, 0, stream, 1.0, 32768.0, t)
+        spans[i, 0] = end - t
+        t = disk._service_end(m, 0, many, 1.0, 4096.0, end)
+        m.request[many].begun = 1
+        spans[i, 1] = t - end
+
+
+def test_a_stream_seeks_again_after_each_of_many_small_reads() -> None:
+    spans = np.zeros((6, 2))
+    _in_turns(on(DISK), spans, 16.0)
+    np.testing.assert_allclose(spans[1:, 0], 8e-3 + 32768 / 1.5e8)
+    np.testing.assert_allclose(spans[:, 1], 8e-3 + 4096 / 1.5e8)
+
+
+def test_many_small_reads_leave_little_in_the_drives_buffer() -> None:
+    m = on(DISK)
+    _in_turns(m, np.zeros((1, 2)), 16.0)
+    end = served_at(m, 500_000, int(m.device[0]["head"]), 1.0, 4096.0, 0.0)
+    assert end > 4096 / 1.5e8 + 1e-3
+
+
 def test_flash_overlaps_latencies_and_shares_the_transfer() -> None:
     m = on(FLASH)
     first = served_at(m, 10, 0, 1.0, 4e5, 0.0)

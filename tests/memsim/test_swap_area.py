@@ -6,7 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from memsim import swap
+from memsim.build import build
 from memsim.fleet import Fleet
+from memsim.jit import entry
+from memsim.machine import Machine
 from memsim.spec import (
     Act,
     Async,
@@ -61,17 +65,63 @@ def test_slots_follow_the_order_of_reclaim() -> None:
 
 
 def test_a_used_cluster_is_left_for_a_free_one() -> None:
-    fleet = run(squeezed(600), 2.5)
+    fleet = run(squeezed(1200), 2.5)
     used = machine(fleet).cluster
-    assert used.sum() == 600
-    assert sorted(used[used > 0].tolist()) == [600 % 256, 256, 256]
+    assert used.sum() == 1200
+    assert sorted(used[used > 0].tolist()) == [1200 % 512, 512, 512]
+
+
+@pytest.mark.parametrize(
+    ("fields", "slots"),
+    [
+        ({}, 512),
+        ({"lru_2011": True}, 256),
+        ({"page_bytes": 65536}, 32),
+        ({"page_bytes": 1 << 21}, 1),
+        ({"page_bytes": 1 << 21, "lru_2011": True}, 1),
+    ],
+)
+def test_a_cluster_is_a_huge_page_since_those_are_swapped_whole(
+    fields: dict[str, Any], slots: int
+) -> None:
+    m = build(host(guest(task(sleep(1.0)), pages=1024), **fields))
+    assert m.host[0]["cluster_slots"] == slots
+    assert m.host[0]["clusters_free"] == m.host[0]["swap_pages"] // slots
+
+
+@entry
+def run_of(m: Machine, n: int) -> int:
+    return swap.find_run(m, n)
+
+
+def test_a_huge_page_takes_a_cluster_that_is_free_and_nothing_else() -> None:
+    m = build(host(guest(task(sleep(1.0)), pages=1024), swap_pages=4 * 512 + 100))
+    for used, found in (((), 0), ((0, 511), 512), ((600, 1100), 1536), ((2000, 2060), NOBODY)):
+        for s in used:
+            take(m, s % 1000, s)
+        m.host[0]["slot_next"] = 0
+        assert run_of(m, 512) == found
+    assert m.host[0]["clusters_free"] == 0
+    drop(m, 100)  # of the page that has slot 1100
+    assert run_of(m, 512) == 1024
+
+
+@entry
+def take(m: Machine, p: int, s: int) -> None:
+    swap.take_slot(m, p, s)
+
+
+@entry
+def drop(m: Machine, p: int) -> None:
+    swap.free_slot(m, p)
 
 
 def slots_after_half_was_read_and_written_again(device: Device) -> list[int]:
     """Slots of the first 300 pages of 600, read back in order and then swapped out again."""
     reader = task(allocate(0), sleep(3.0), touch(0, count=300, pattern=Pattern.SEQUENTIAL))
     one = guest(reader, pages=1200, regions=[anon(600)], cgroup=0)
-    spec = swapped_out(host(one, cgroups=(Cgroup(),), devices=(device, SSD), ept_dirty_bits=False))
+    old: dict[str, Any] = {"ept_dirty_bits": False, "lru_2011": True}
+    spec = swapped_out(host(one, cgroups=(Cgroup(),), devices=(device, SSD), **old))
     again = Entry(Act.CGROUP_MAX, at_s=6.0, index=0, value=0)
     fleet = run(replace(spec, timeline=(*spec.timeline, again)), 2.5, 5.9, 8.0)
     m = machine(fleet)

@@ -228,9 +228,9 @@ def _check_host(m: Machine, where: str) -> None:
     index = np.flatnonzero(slots != NOBODY)
     _need((m.page["slot"][slots[index]] == index).all(), where, "a slot and its page disagree")
     size = int(hs["cluster_slots"])
-    used = np.bincount(index // size, minlength=len(m.cluster))
-    _need((m.cluster == used).all(), where, "used slots of clusters")
-    free = int((used[: int(hs["swap_pages"]) // size] == 0).sum())
+    full = np.bincount(index // size, minlength=len(m.cluster))
+    _need(bool((m.cluster == full).all()), where, "used slots of clusters")
+    free = int((full[: int(hs["swap_pages"]) // size] == 0).sum())
     _equal(free, int(hs["clusters_free"]), where, "clusters_free")
     with_slot = m.page["slot"][: hs["pages"]] != NOBODY
     _equal(int(with_slot.sum()), len(index), where, "pages with a slot")

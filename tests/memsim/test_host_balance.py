@@ -132,9 +132,14 @@ def test_a_turn_of_code_that_is_in_use_costs_guest_memory_nothing(
         for name, value in list(vars(module).items()):
             if hasattr(value, "py_func"):
                 monkeypatch.setattr(module, name, value.py_func)
-    looked: list[int] = []
+    looked: list[int] = []  # batches that went on to guest memory
     monkeypatch.setattr(reclaim, "takes_code", lambda *_: True)
-    monkeypatch.setattr(reclaim, "_deactivate", lambda *_: looked.append(1) or 0)
+
+    def deactivate(*_: object) -> int:
+        looked.append(1)
+        return 0
+
+    monkeypatch.setattr(reclaim, "_deactivate", deactivate)
     m = _machine(swappiness)
     m.guest[0]["code_used"] = 1
     m.host[0]["cached_pages"] = CODE

@@ -134,9 +134,7 @@ class _Builder:
             "reserved_pages": guest.reserved_pages,
             "cgroup": guest.cgroup if guest.cgroup >= 0 else len(spec.cgroups) + g,
             "code_pages": max(1, round(params.EMULATOR_CODE_PAGES / sub)),
-            "emulator_used": min(
-                guest.emulator_pages, max(1, round(params.EMULATOR_USED_PAGES / sub))
-            ),
+            "emulator_used": _emulator_used(guest, sub),
             "wm_min": low,
             "wm_low": mid,
             "wm_high": high,
@@ -469,6 +467,11 @@ class _Builder:
             }
             for i, group in enumerate([Cgroup(), *self.spec.cgroups, *own])
         ]
+
+
+def _emulator_used(guest: GuestSpec, sub: float) -> int:
+    usual = max(1, round(params.EMULATOR_USED_PAGES / sub))
+    return min(guest.emulator_pages, usual if guest.emulator_used < 0 else guest.emulator_used)
 
 
 def cluster_slots(spec: HostSpec) -> int:

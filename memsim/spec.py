@@ -195,6 +195,7 @@ class GuestSpec:
         0  # backed when it has booted, the kernel's with them; others are free again
     )
     emulator_pages: int = 0  # anonymous memory of the emulator, on the host
+    emulator_used: int = -1  # pages of it that it works with, -1: EMULATOR_USED_PAGES at most
     swap_pages: int = 0  # the guest's own swap, on its disk
     disk: int = 0  # index into HostSpec.devices
     cgroup: int = -1  # index into HostSpec.cgroups; -1: a group of its own, unlimited

@@ -81,6 +81,10 @@ def _check_guest(spec: HostSpec, guest: GuestSpec, at: str) -> None:
     need(0 < guest.pages < 1 << 30, f"pages: {guest.pages}")
     need(0 <= guest.min_pages <= guest.pages, f"min_pages: {guest.min_pages}")
     need(guest.kernel_pages < guest.pages, f"kernel_pages: {guest.kernel_pages} leave nothing")
+    need(
+        -1 <= guest.emulator_used <= guest.emulator_pages,
+        f"emulator_used: {guest.emulator_used}, at most emulator_pages expected",
+    )
     need(0 <= guest.kernel_spread <= guest.pages, f"kernel_spread: {guest.kernel_spread}")
     need(
         0 <= guest.reserved_pages <= guest.kernel_pages,

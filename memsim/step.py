@@ -27,7 +27,15 @@ from memsim.cpu import (
     wake,
 )
 from memsim.disk import free_request
-from memsim.emulator import finish, go_on, in_vain, retry_frames, returns, share_done
+from memsim.emulator import (
+    finish,
+    go_on,
+    in_vain,
+    retry_frames,
+    returns,
+    share_done,
+    use_in_passing,
+)
 from memsim.events import pop, schedule, tick_entity
 from memsim.frames import group_of, over_limit
 from memsim.jit import kernel
@@ -516,6 +524,7 @@ def _tick(m: Machine, t: float) -> None:
     average(m, t)
     for g in range(m.host[0].guests):
         if m.guest[g].state == 2:
+            use_in_passing(m, g)
             flush_some(m, g, t)
             flush_excess(m, g, t)
     schedule(m, tick_entity(m), t + PSI_PERIOD_S, NOBODY)

@@ -51,6 +51,8 @@ def _guest(scenario: Scenario, guest: Guest) -> Iterator[str]:
         yield f"size: {guest.size}: expected a multiple of host.page, {host.page}"
     if not guest.min.relative and guest.min.size % host.page:
         yield f"min: {guest.min.size}: expected a multiple of host.page, {host.page}"
+    if (used := guest.emulator_used) is not None and used > guest.emulator:
+        yield f"emulator_used: {used}: expected at most emulator, {guest.emulator}"
     if guest.emulator % host.page:
         yield f"emulator: {guest.emulator}: expected a multiple of host.page, {host.page}"
     for field in ("high", "low"):

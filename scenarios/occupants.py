@@ -302,6 +302,7 @@ def guest_spec(
         reserved_pages=built.reserved_pages,
         booted_pages=built.booted_pages,
         emulator_pages=guest.emulator // place.page,
+        emulator_used=-1 if guest.emulator_used is None else guest.emulator_used // place.page,
         swap_pages=swap,
         disk=list(host.devices).index(disk),
         high_pages=-1 if guest.high is None else guest.high // place.page,

@@ -89,6 +89,9 @@ class Guest(Config):
         default=None, description="left out: the profile's, or none"
     )
     emulator: Bytes = Field(default=0, description="anonymous memory of the emulator, on the host")
+    emulator_used: Bytes | None = Field(
+        default=None, description="of it in use all the time; left out: 3 MiB at most"
+    )
     cgroup: str | None = Field(
         default=None, description="left out: one of its own, without a limit"
     )

@@ -8,7 +8,7 @@ import pytest
 
 from memsim import state
 from memsim.fleet import Fleet
-from memsim.spec import Cgroup, HostSpec, Op, Pattern, Phase
+from memsim.spec import Act, Cgroup, Entry, HostSpec, Op, Pattern, Phase
 from tests.memsim.hosts import (
     FLASH,
     SLOW,
@@ -173,3 +173,20 @@ def test_who_pays_for_a_request_holds_no_pages_for_it() -> None:
         if pays.all(where=requests["state"] != state.R_FREE):
             assert pinned(fleet) == 0
     assert asleep > 20
+
+
+@pytest.mark.parametrize(("used", "stays"), [(-1, 768), (300, 300), (0, 0)])
+def test_what_an_emulator_uses_stays_in_memory_under_any_limit(used: int, stays: int) -> None:
+    # Nothing else is used: step by step all but that goes, without a single disk request.
+    spec = _idle_emulator(sleep(1e6))
+    (one,) = spec.guests
+    squeeze = tuple(
+        Entry(Act.CGROUP_MAX, at_s=9.0 + 3.0 * i, index=0, value=1500 - 50 * i) for i in range(15)
+    )
+    cgroups = (Cgroup(-1),)
+    one = replace(one, emulator_used=used)
+    fleet = run(replace(spec, guests=(one,), cgroups=cgroups, timeline=squeeze), 8.9, 60.0)
+    m = machine(fleet)
+    own = m.page["hstate"][2048:]
+    assert (own[:stays] == state.RESIDENT).all()
+    assert (m.page["hstate"] == state.SWAPPED).sum() >= OWN + 600 - 800

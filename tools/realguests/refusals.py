@@ -29,7 +29,7 @@ KNOWN: dict[type[Config], str] = {
     CgroupConfig: "max",
     Guest: (
         "name profile work count size min weight vcpus start start_every on_demand stop boot"
-        " mechanisms emulator cgroup"
+        " mechanisms emulator emulator_used cgroup"
     ),
     Mechanisms: "async_faults hinting resize deflate_on_oom",
     Work: f"{BOOTED} regions curves streams tasks",

@@ -32,6 +32,7 @@ from typing import NamedTuple
 import numpy as np
 
 from agents.baselines import _checks
+from agents.baselines._hypervisor import free_bytes
 from contract.arrays import UNKNOWN, Bools, Floats, Ints
 from contract.decision import Decision
 from contract.descriptors import ResizeMechanism
@@ -221,15 +222,6 @@ class Squeezed:
                 new.actual_kib[host, slot], new.moved_at_s[host, slot], new.stuck[host, slot] = seen
         wake_at_s = telemetry.time_s + np.where(balancing, c.period_s, c.check_s)
         return Decision(target), SqueezedState(new, balancing), wake_at_s
-
-
-def free_bytes(telemetry: Telemetry) -> Ints:
-    """(H,) [bytes] what Xen would have free, maybe negative: available less what is promised."""
-    size, resident = telemetry.current_bytes, telemetry.resident_bytes
-    known = telemetry.present & (size >= 0) & (resident >= 0)
-    promised = np.where(known, np.maximum(size - resident, 0), 0).sum(axis=1)
-    free: Ints = telemetry.available_bytes - promised
-    return free
 
 
 def _domains(telemetry: Telemetry, host: int, inaccuracy_kib: int) -> dict[int, Domain]:

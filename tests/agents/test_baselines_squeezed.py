@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from agents.baselines._hypervisor import free_bytes
 from agents.baselines.squeezed import (
     Domain,
     Progress,
     Squeezed,
     SqueezedConfig,
     SqueezedState,
-    free_bytes,
     rule,
 )
 from contract.arrays import GIB, MIB, Ints

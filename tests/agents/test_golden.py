@@ -1,12 +1,16 @@
 """Every baseline's rule against recorded decisions of the original program, all rows."""
 
 import gzip
+import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from agents.baselines import proxmox, squeezed
+from agents.baselines import mom, proxmox, squeezed, vdsm
+from agents.baselines._mom import SAMPLES, GuestSamples, HostSamples, stat_avg
+from agents.baselines._mom_ksm import KsmSeen
 from tests.agents.recorded import (
     VARIABLE,
     BadRecording,
@@ -25,6 +29,55 @@ def replay_proxmox(row: Row) -> list[str]:
     config = proxmox.ProxmoxConfig(step_bytes=row["maxchange"])
     found = proxmox.rule(guests, row["goal"], config)
     return differences(row["result"], {str(number): size for number, size in found.items()})
+
+
+def newest_last(history: list[Row], field: str) -> list[float]:
+    """The samples as the rules take them: a fixed number, NaN before the first."""
+    known = [math.nan if sample[field] is None else sample[field] for sample in history]
+    return [math.nan] * (SAMPLES - len(known)) + known
+
+
+def replay_mom(row: Row) -> list[str]:
+    host = HostSamples(
+        *(np.array([newest_last(row["host_history"], name)]) for name in HostSamples._fields)
+    )
+    guests = GuestSamples(
+        *(
+            np.array([[newest_last(history, name) for history in row["guests_history"]]])
+            for name in GuestSamples._fields
+        )
+    )
+    found = {
+        "vdsm_on": vdsm.rule(host, guests, vdsm.VdsmConfig(balloon_enabled=True)),
+        "vdsm_off": vdsm.rule(host, guests, vdsm.VdsmConfig()),
+        "upstream": mom.rule(host, guests, mom.MomConfig()),
+    }
+    plain = {
+        name: [None if math.isnan(target) else target for target in targets[0].tolist()]
+        for name, targets in found.items()
+    }
+    recorded = {  # Python's numbers: a whole one there may be a float here
+        name: [None if target is None else float(target) for target in row[name]] for name in plain
+    }
+    return differences(recorded, plain)
+
+
+def replay_mom_ksm(row: Row) -> list[str]:
+    history = row["host_history"]
+    seen = KsmSeen(**{name: history[-1][name] for name in KsmSeen._fields})
+    free = newest_last(history, "mem_free")
+    seen = seen._replace(mem_free=stat_avg(np.array(free)).item())
+    disabled = vdsm.VdsmConfig(ksm_enabled=False)
+    found = {
+        "vdsm": vdsm.ksm_rule(seen, vdsm.VdsmConfig()),
+        "vdsm_ksm_disabled": vdsm.ksm_rule(seen, disabled),
+        "upstream": mom.ksm_rule(seen, mom.MomConfig()),
+    }
+    plain = {
+        policy: {name: value for name, value in controls._asdict().items() if value is not None}
+        for policy, controls in found.items()
+    }
+    return differences({name: row[name] for name in plain}, plain)
 
 
 class SqueezedTest(Exception):
@@ -120,11 +173,13 @@ def replay_squeezed(row: Row) -> list[str]:
 
 
 REPLAYS: dict[str, Replay] = {
+    "mom_balloon": replay_mom,
+    "mom_ksm": replay_mom_ksm,
     "pve_autoballoon": replay_proxmox,
     "squeezed_scenarios": replay_squeezed,
 }
 
-AWAITED = ("mom_", "qemus_pi", "qubes_qmemman", "senpai")  # no policy yet
+AWAITED = ("qemus_pi", "qubes_qmemman", "senpai")  # no policy yet
 
 
 def replay_of(path: Path) -> Replay:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.baselines import mom, proxmox, squeezed, vdsm
+from agents.baselines import mom, proxmox, qemus_pi, qubes, senpai, squeezed, vdsm
 from agents.baselines._mom import SAMPLES, GuestSamples, HostSamples, stat_avg
 from agents.baselines._mom_ksm import KsmSeen
 from tests.agents.recorded import (
@@ -77,6 +77,52 @@ def replay_mom_ksm(row: Row) -> list[str]:
         policy: {name: value for name, value in controls._asdict().items() if value is not None}
         for policy, controls in found.items()
     }
+    return differences({name: row[name] for name in plain}, plain)
+
+
+def replay_qemus(row: Row) -> list[str]:
+    largest, smallest = float(row["max_mem"]), float(row["min_mem"])
+    memory = qemus_pi.Memory(np.array(0.0), np.array(largest))
+    wrong = []
+    for number, step in enumerate(row["steps"]):
+        used = math.nan if step["guest_used"] is None else step["guest_used"]
+        free, pressure = step["host_available"] / row["host_total"], step["psi_some_avg10"]
+        values = (free, pressure, largest, smallest, step["actual_balloon"], used)
+        seen = qemus_pi.Seen(*(np.array(float(value)) for value in values))
+        found = qemus_pi.rule(seen, memory, qemus_pi.QemusPiConfig())
+        memory = found.memory
+        plain = {
+            "target_max": int(found.cap),
+            "sent": None if np.isnan(found.send) else int(found.send),
+            "integral": float(memory.integral),
+        }
+        expected = {name: step[name] for name in plain} | {"integral": float(step["integral"])}
+        wrong += differences(expected, plain, f"step {number}")
+    return wrong
+
+
+def replay_senpai(row: Row) -> list[str]:
+    names = {"min_size": "min_size_bytes", "max_size": "max_size_bytes", "pressure": "pressure_us"}
+    config = senpai.SenpaiConfig(
+        **{names.get(name, name): value for name, value in row["config"].items()}
+    )
+    largest = np.array(config.max_size_bytes)
+    probe = senpai.begin(np.array(row["memory_current_at_start"]), largest, config)
+    found = [int(probe.limit)]
+    for stall_us in row["psi_some_total_delta_us"]:
+        probe, _ = senpai.rule(probe, np.array(float(stall_us)), largest, config)
+        found.append(int(probe.limit))
+    return differences(row["memory_high"], found)
+
+
+def replay_qubes(row: Row) -> list[str]:
+    domains = [qubes.Domain(**domain) for domain in row["domains"]]
+    config = qubes.QubesConfig()
+    found = {
+        "balance": qubes.rule(domains, row["xen_free_minus_50MiB"], config),
+        "balloon": qubes.balloon(domains, row["balloon_request"], config),
+    }
+    plain = {name: [list(size) for size in sizes] for name, sizes in found.items()}
     return differences({name: row[name] for name in plain}, plain)
 
 
@@ -176,16 +222,15 @@ REPLAYS: dict[str, Replay] = {
     "mom_balloon": replay_mom,
     "mom_ksm": replay_mom_ksm,
     "pve_autoballoon": replay_proxmox,
+    "qemus_pi": replay_qemus,
+    "senpai": replay_senpai,
+    "qubes_qmemman": replay_qubes,
     "squeezed_scenarios": replay_squeezed,
 }
-
-AWAITED = ("qemus_pi", "qubes_qmemman", "senpai")  # no policy yet
 
 
 def replay_of(path: Path) -> Replay:
     name = path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
-    if name.startswith(AWAITED):
-        pytest.skip(f"{path.name}: its policy is not here yet")
     known = [program for program in REPLAYS if name.startswith(program)]
     if not known:
         pytest.fail(

@@ -208,9 +208,8 @@ class Squeezed:
         free_kib, balancing = free_bytes(telemetry) // KIB, np.zeros(shape[0], np.bool_)
         for host in np.flatnonzero(telemetry.available_bytes >= 0).tolist():
             domains = _domains(telemetry, host, c.inaccuracy_kib)
-            progress = _progress(old, host) if state.balancing[host] else {}
             free, now_s = int(free_kib[host]), float(telemetry.time_s[host])
-            found = rule(domains, free, c.keep_kib, progress, now_s, c)
+            found = rule(domains, free, c.keep_kib, _progress(old, host), now_s, c)
             moves = any(domains[slot].target != size for slot, size in found.targets.items())
             going_on = bool(state.balancing[host]) and not found.settled
             balancing[host] = going_on or moves

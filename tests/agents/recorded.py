@@ -39,10 +39,13 @@ def rows(path: Path) -> Iterator[Row]:
     """The rows of a file of JSON lines, compressed or not; of a `.json` file, its scenarios.
 
     Raises:
-        BadRecording: it is cut off, or a line is no JSON object.
+        BadRecording: it is cut off, a line is no JSON object, or there are no scenarios.
     """
     if path.suffix == ".json":
-        yield from _row(path.read_text(), path.name)["scenarios"]
+        whole = _row(path.read_text(), path.name)
+        if "scenarios" not in whole:
+            raise BadRecording(f"{path.name}: no scenarios")
+        yield from whole["scenarios"]
         return
     number = 0
     try:

@@ -80,13 +80,13 @@ def test_use_is_the_last_size_asked_for_less_free_and_cached() -> None:
     telemetry = reading(
         1,
         2,
-        total_bytes=4 * GIB,
+        total_bytes=2300 * MIB,
         current_bytes=3 * GIB,
         applied_target_bytes=2 * GIB,
         stats_free_bytes=[[GIB, GIB // 2]],
         stats_caches_bytes=[[GIB // 2, GIB // 2]],
     )
-    budget = 4 * GIB - int(4 * GIB * 0.02)
+    budget = 2300 * MIB - 64 * MIB
     sizes, tau = rule(
         np.array([budget]), mib([[512, 1024]]), np.ones((1, 2), np.bool_), np.zeros(1), C
     )

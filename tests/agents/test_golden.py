@@ -263,6 +263,29 @@ def test_a_row_that_differs_is_told() -> None:
     assert replay_proxmox(row) == [f".7: expected 5, found {2**30 - 2**20}"]
 
 
+def test_a_squeezed_scenario_that_ends_otherwise_is_told() -> None:
+    """400 KiB can be freed of a guest from 1000 to 2000 KiB that has 1500, but not 600."""
+    guest: Row = {"domid": 1, "can_balloon": True, "dynamic_min": 1000, "dynamic_max": 2000}
+    guest |= {"target": 1500, "memory_actual": 1500, "inaccuracy": 4, "model": "rate", "rate": 100}
+    row: Row = {"name": "x", "ok": True, "free": 500, "required": 1100, "vms": [guest]}
+    assert replay_squeezed(row) == ["x: 996 of 1100 freed"]
+    assert replay_squeezed(row | {"ok": False}) == []
+    row["required"] = 900
+    assert replay_squeezed(row) == []
+    assert replay_squeezed(row | {"ok": False}) == ["x: succeeds, expected failure"]
+
+
+def test_scenarios_are_the_rows_of_a_json_file(tmp_path: Path) -> None:
+    path = tmp_path / "squeezed_scenarios_more.json"
+    path.write_text('{"scenarios": [\n{"name": "a"}, {"name": "b"}]}')
+    assert [row["name"] for row in rows(path)] == ["a", "b"]
+    assert replay_of(path) is replay_squeezed
+    for wrong in ("{}", "[]", '{"scen'):
+        path.write_text(wrong)
+        with pytest.raises(BadRecording, match=r"squeezed_scenarios_more\.json"):
+            list(rows(path))
+
+
 @pytest.mark.parametrize(
     ("expected", "found"),
     [

@@ -144,6 +144,7 @@ def _guest(r: random.Random, i: int, groups: int, old: bool) -> GuestSpec:
     )
     cgroup = r.choice([-1, *range(groups)])
     plain = old or cgroup >= 0
+    own = r.choice([0, 10, r.randint(0, 80)])  # of the emulator
     return GuestSpec(
         guest_id=r.randint(0, 10**6) * 10 + i,
         pages=pages,
@@ -153,7 +154,9 @@ def _guest(r: random.Random, i: int, groups: int, old: bool) -> GuestSpec:
         min_pages=10,
         vcpus=r.randint(1, 3),
         kernel_pages=r.randint(0, 30),
-        emulator_pages=r.randint(0, 10),
+        kernel_spread=r.choice([0, 0, r.randint(30, pages)]),
+        emulator_pages=own,
+        emulator_used=r.choice([-1, 0, own // 4]),
         swap_pages=r.choice([0, 0, 100, 400]),
         disk=1,
         cgroup=cgroup,

@@ -28,7 +28,7 @@ EXPERIMENT = Experiment(
         " has 512 or 192 MB, by a limit that it does not know of, or by a balloon.  Kernbench runs"
         " 4 compilers a CPU unless told otherwise, so 4 run here; the source does not say which of"
         " its loads it reports.  With one compiler the baseline is about 5 % slower."
-        "  The emulator has 32 MB of its own beside (assumed)."
+        "  The emulator has 32 MB of its own beside, all in use (assumed)."
     ),
     runs={
         "512 MB": Run("v06_kernel_build"),

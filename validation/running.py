@@ -1,6 +1,8 @@
 """Runs experiments: every variant with every seed, in two processes."""
 
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -108,12 +110,24 @@ def measure(
     ]
 
 
+def end_with(parent: int) -> None:
+    """End this process soon after the one that it works for is gone, killed perhaps."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _in_processes(
     jobs: Sequence[Job], told: Callable[[Job], object], processes: int
 ) -> dict[Job, Done]:
     # Forking a process that has threads is unsafe; the kernels come from numba's cache.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    ending = (os.getpid(),)
+    with ProcessPoolExecutor(processes, context, end_with, ending) as pool:
         futures: dict[Future[Done], Job] = {pool.submit(do, job): job for job in jobs}
         done = {}
         try:

@@ -52,13 +52,21 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--processes", type=int, default=PROCESSES, help="results do not depend on it"
     )
-    return parser.parse_args(given)
+    options = parser.parse_args(given)
+    part = bool(options.names or options.quick)
+    if options.source and part:
+        parser.error("--from runs nothing: it takes no names and no --quick")
+    if options.page and part:
+        parser.error("--page: the page is of a full run, without names and --quick")
+    return options
 
 
 def main(given: Sequence[str] | None = None) -> int:
     """Run, print, write."""
     options = arguments(given)
     try:
+        if options.json:
+            document.prepare(options.json)
         found = document.read(options.source) if options.source else _run(options)
         if options.json:
             document.write(found, options.json)

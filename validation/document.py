@@ -1,8 +1,12 @@
 """What a validation found, as plain data: written to JSON, read back, shown as table and page."""
 
 import math
+import os
 from collections.abc import Sequence
+from errno import EISDIR
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Annotated
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -14,6 +18,7 @@ from validation.running import Measured
 
 FORMAT = 1
 _PLAIN = ConfigDict(extra="forbid")
+Values = Annotated[tuple[float | None, ...], Field(min_length=1)]
 
 
 class DocumentError(Exception):
@@ -30,7 +35,7 @@ class QuantityFound:
     published: str
     low: float | None  # None: no bound
     high: float | None
-    values: tuple[float | None, ...]  # one a seed; None: the run did not come so far
+    values: Values  # one a seed; None: the run did not come so far
     missed: str  # why, if it is
 
     @property
@@ -144,6 +149,20 @@ def write(found: Document, path: str | Path) -> None:
     write_atomic(path, _READER.dump_json(found, indent=1) + b"\n")
 
 
+def prepare(path: str | Path) -> None:
+    """Make the folder that `write` will need, before minutes are spent on what goes there.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=path.parent):
+        pass
+
+
 def read(path: str | Path) -> Document:
     """Read what `write` wrote.
 
@@ -207,10 +226,10 @@ def _curves(curves: Curves, one: Measured) -> CurvesFound:
 
 
 def _value(quantity: Quantity, outcomes: Outcomes) -> float | None:
-    # One run that ended before a mark must not take the others' results with it.
+    # One run that ended before a mark, or did nothing, must not take the others' results with it.
     try:
         return _known(quantity.of(outcomes))
-    except NoSuchMark:
+    except (NoSuchMark, ZeroDivisionError):
         return None
 
 

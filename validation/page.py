@@ -26,7 +26,8 @@ it names no swap device, a 7200 rpm disk (8 ms, 150 MB/s).
 
 *Predicted* quantities follow from mechanisms; *calibrated* ones are themselves the source of a cost
 and show only that the cost does what it should.  Measured: mean and range over seeds.  The mean
-has to lie in the range.
+has to lie in the range.  A mean without a range beside it is the same with every seed: the set-up
+leaves next to nothing to chance there, so that seeds tell nothing of how certain it is.
 """
 
 

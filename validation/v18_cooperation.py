@@ -4,6 +4,7 @@ from itertools import product
 
 from validation.experiment import Experiment, Outcomes, Quantity, Run
 
+BETTER = 1.01  # what does nothing is as good, not better
 GUESTS = {"low": 5, "high": 9}  # of 512 MB on 2 GB
 MODES = {  # hinting, resizing, policy
     "none": ("none", "none", ""),
@@ -47,7 +48,7 @@ def _gain(mode: str) -> Quantity:
         name=f"1.25 times: {mode} / none",
         of=lambda runs: throughput(runs, "low", mode) / throughput(runs, "low", "none"),
         published="better",
-        low=1.0,
+        low=BETTER,
     )
 
 
@@ -86,7 +87,7 @@ EXPERIMENT = Experiment(
             name="2.25 times: best with hints / best without",
             of=hints_lead,
             published="hints best",
-            low=1.0,
+            low=BETTER,
         ),
     ),
     cost_s=300.0,

@@ -87,13 +87,15 @@ def test_a_run_that_ends_too_soon_has_no_value() -> None:
     (first,) = chosen(["V1"])
     missing = Quantity("x", lambda runs: runs["async"].between("begin", "never").seconds, "1", 0.0)
     odd = Quantity("y", lambda _: float("nan"), "1", 0.0)
-    experiment = replace(first, quantities=(missing, odd), runs={"async": first.runs["async"]})
+    idle = Quantity("z", lambda runs: 1.0 / runs["async"].between().task("done", "none"), "1", 0.0)
+    quantities = (missing, odd, idle)
+    experiment = replace(first, quantities=quantities, runs={"async": first.runs["async"]})
     scenario = experiment.runs["async"].load(["length=1s"])
     found = document.document(
         [Measured(experiment, ({"async": outcome.run(scenario)},), 1.0)], False, True
     )
-    assert [quantity.values for quantity in found.quantities] == [(None,), (None,)]
-    assert [quantity.by for quantity in found.quantities] == 2 * ["there is no value"]
+    assert [quantity.values for quantity in found.quantities] == 3 * [(None,)]
+    assert [quantity.by for quantity in found.quantities] == 3 * ["there is no value"]
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"format": 2}', "[1]"])
@@ -103,6 +105,15 @@ def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
         document.read(tmp_path / "file.json")
     with pytest.raises(DocumentError, match=r"none\.json: cannot be read"):
         document.read(tmp_path / "none.json")
+
+
+def test_a_quantity_without_a_value_a_seed_is_refused(tmp_path: Path) -> None:
+    document.write(a_document(), tmp_path / "file.json")
+    text = (tmp_path / "file.json").read_text()
+    start, end = text.index('"values"'), text.index('"missed"')
+    (tmp_path / "file.json").write_text(text[:start] + '"values": [],' + text[end:])
+    with pytest.raises(DocumentError, match=r"values: Tuple should have at least 1 item"):
+        document.read(tmp_path / "file.json")
 
 
 def test_the_table_has_a_line_a_quantity_and_fits_a_terminal() -> None:
@@ -174,3 +185,24 @@ def test_the_command_reads_what_it_wrote(
     assert command.main(given) == 1  # a miss that nobody explained
     assert where.is_file()
     assert "MISS" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "given", [["V1", "--from", "x"], ["--quick", "--from", "x"], ["V1", "--page", "x"]]
+)
+def test_what_does_not_go_together_is_refused(given: list[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        command.main(given)
+
+
+def test_a_file_that_cannot_be_written_is_found_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(_: object) -> None:
+        raise AssertionError("it ran")
+
+    monkeypatch.setattr(command, "_run", run)
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file" / "found.json"):
+        assert command.main(["V1", "--json", str(path)]) == 2
+        assert str(tmp_path) in capsys.readouterr().err

@@ -46,7 +46,7 @@ def test_another_seed_does_not() -> None:
     assert (first["guests"] != second["guests"]).any()
 
 
-@pytest.mark.parametrize("scenario", ["small", ["small", "slides", "burst"]])
+@pytest.mark.parametrize("scenario", ["small", "family", ["small", "slides", "burst"]])
 def test_a_host_alone_does_what_it_does_in_a_batch(scenario: Any) -> None:  # noqa: ANN401
     told = actions(batch(scenario), 16)
     together = run(batch(scenario, privileged=True), told)

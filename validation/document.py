@@ -18,6 +18,8 @@ from validation.running import Measured
 
 FORMAT = 1
 _PLAIN = ConfigDict(extra="forbid")
+# A reason is one for misses up to so many times as far out, and for those by less than the share.
+EXPLAINS, EXPLAINS_SHARE = 1.5, 0.1
 Values = Annotated[tuple[float | None, ...], Field(min_length=1)]
 
 
@@ -37,6 +39,7 @@ class QuantityFound:
     high: float | None
     values: Values  # one a seed; None: the run did not come so far
     missed: str  # why, if it is
+    missed_at: float | None = None  # the mean that this explains; None: any
 
     @property
     def mean(self) -> float:
@@ -64,8 +67,7 @@ class QuantityFound:
             return ""
         if math.isnan(self.mean):
             return "there is no value"
-        bound = self.low if self.low is not None and self.mean < self.low else self.high
-        assert bound is not None
+        bound = self._bound(self.mean)
         side = "below" if self.mean < bound else "above"
         if bound == 0:
             return f"{abs(self.mean):.3g} {self.unit} {side}".replace("  ", " ")
@@ -73,8 +75,34 @@ class QuantityFound:
 
     @property
     def unexplained(self) -> bool:
-        """Whether it is missed and nobody has said why."""
-        return not self.passed and not self.missed
+        """Whether it is missed and nobody has said why, or only why it is missed by much less."""
+        return not self.passed and (not self.missed or self._outruns)
+
+    @property
+    def why(self) -> str:
+        """The reason for a miss, in words."""
+        if not self.missed:
+            return "Not explained yet."
+        if self._outruns:
+            return f"Not explained yet; for {self.missed_at:.3g} the reason was: {self.missed}"
+        return self.missed
+
+    @property
+    def _outruns(self) -> bool:
+        """Whether the miss is on another side, or farther out, than what its reason was for."""
+        if self.missed_at is None:
+            return False
+        bound = self._bound(self.missed_at)
+        if math.isnan(self.mean) or bound != self._bound(self.mean):
+            return True
+        known = abs(self.missed_at - bound)
+        return abs(self.mean - bound) > max(EXPLAINS * known, EXPLAINS_SHARE * abs(bound))
+
+    def _bound(self, mean: float) -> float:
+        """The bound that a mean out of range lies beyond."""
+        bound = self.low if self.low is not None and mean < self.low else self.high
+        assert bound is not None
+        return bound
 
 
 @dataclass(frozen=True, config=_PLAIN)
@@ -205,6 +233,7 @@ def _quantity(quantity: Quantity, one: Measured) -> QuantityFound:
         high=_bound(quantity.high),
         values=tuple(_value(quantity, outcomes) for outcomes in one.outcomes),
         missed=quantity.missed,
+        missed_at=quantity.missed_at if quantity.missed else None,
     )
 
 

@@ -5,7 +5,7 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from math import inf
+from math import inf, isnan, nan
 from typing import Literal
 
 import validation
@@ -48,12 +48,15 @@ class Quantity:
     kind: Kind = "predicted"
     quick: bool = True  # means the same in the quick variant
     missed: str = ""  # why the range is missed, written after looking
+    missed_at: float = nan  # the mean that this explains
 
     def __post_init__(self) -> None:
         if not self.low <= self.high:
             raise ValueError(f"{self.name}: range {self.low} to {self.high}")
         if self.low == -inf and self.high == inf:
             raise ValueError(f"{self.name}: expected a bound, or any value would do")
+        if bool(self.missed) == isnan(self.missed_at) or self.low <= self.missed_at <= self.high:
+            raise ValueError(f"{self.name}: expected a reason for a mean that was out of range")
 
 
 @dataclass(frozen=True)

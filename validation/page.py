@@ -62,7 +62,7 @@ def text(found: Document) -> str:
         parts += ["## Missed, and why\n"]
         parts += [
             f"- **{one.name}, {q.name}**: {table.measured(q)} instead of {table.bounds(q)},"
-            f" {q.by}. {q.missed or 'Not explained yet.'}\n"
+            f" {q.by}. {q.why}\n"
             for one, q in missed
         ]
     parts.append("## The experiments\n")

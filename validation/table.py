@@ -41,8 +41,8 @@ def show(found: Document, console: Console) -> None:
     for one in found.experiments:
         for quantity in one.quantities:
             if not quantity.passed:
-                why = quantity.missed or "not explained yet"
-                console.print(f"{one.name} {quantity.name}: {quantity.by}. {why}", markup=False)
+                text = f"{one.name} {quantity.name}: {quantity.by}. {quantity.why}"
+                console.print(text, markup=False)
     console.print(summary(found.quantities), style="bold")
     console.print(
         "Mean and range over seeds. *: calibrated, the published number is the source of a cost."

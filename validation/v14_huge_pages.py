@@ -85,6 +85,7 @@ EXPERIMENT = Experiment(
                 " somebody asks: that of 2011 compacts for an allocation alone, today's kcompactd"
                 " begins above 90 % in pieces and rests below 80."
             ),
+            missed_at=-51.9,
         ),
         Quantity(
             name="huge pages to be had after shrinking, target less balloon",

@@ -1,5 +1,7 @@
 """V15: memory is shared by taking turns only if peaks do not coincide."""
 
+from math import nan
+
 from validation.experiment import Experiment, Outcomes, Quantity, Run
 
 GIB = 2**30
@@ -27,7 +29,9 @@ def slower(outcomes: Outcomes) -> float:
     return 100 * (build_min(outcomes, "order 9, staggered") / without - 1)
 
 
-def _peak(run: str, published: str, low: float, high: float, missed: str = "") -> Quantity:
+def _peak(
+    run: str, published: str, low: float, high: float, missed: str = "", missed_at: float = nan
+) -> Quantity:
     return Quantity(
         name=f"peak, {run}",
         of=lambda runs: peak(runs, run),
@@ -36,6 +40,7 @@ def _peak(run: str, published: str, low: float, high: float, missed: str = "") -
         high=high,
         unit="GiB",
         missed=missed,
+        missed_at=missed_at,
     )
 
 
@@ -55,7 +60,7 @@ EXPERIMENT = Experiment(
         "order 9, at once": Run("v15_multiplexing", TOGETHER + REPORTING, sample_s=10.0),
     },
     quantities=(
-        _peak("none, staggered", "40.7", 39.5, 41.9, JUST_BELOW),
+        _peak("none, staggered", "40.7", 39.5, 41.9, JUST_BELOW, 39.2),
         _peak("order 9, staggered", "36.0", 34.9, 37.1),
         _peak("none, at once", "40.75", 38.8, 42.2),
         _peak("order 9, at once", "40.9", 38.8, 42.2),

@@ -106,6 +106,7 @@ EXPERIMENT = Experiment(
                 " because the second guest's copies come in a pass's second half.  Two full passes"
                 " are what all merges take, below."
             ),
+            missed_at=22.0,
         ),
         Quantity(
             name="all merged",

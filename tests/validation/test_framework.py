@@ -68,6 +68,23 @@ def test_a_miss_is_explained_or_not() -> None:
     assert not FOUND.unexplained
 
 
+@pytest.mark.parametrize(
+    ("mean", "explained"), [(2.6, True), (2.9, True), (3.05, False), (1.0, False), (None, False)]
+)
+def test_a_reason_holds_for_the_miss_that_it_was_written_for(
+    mean: float | None, explained: bool
+) -> None:
+    missed = replace(FOUND, values=(mean,), missed="The disk is faster here.", missed_at=2.65)
+    assert missed.unexplained is not explained
+    assert missed.why.startswith("The disk" if explained else "Not explained yet; for 2.65 the")
+
+
+def test_a_reason_comes_with_the_mean_that_it_explains() -> None:
+    for reason in ({"missed": "Why."}, {"missed_at": 2.0}, {"missed": "Why.", "missed_at": 1.0}):
+        with pytest.raises(ValueError, match="a reason for a mean that was out of range"):
+            Quantity("x", lambda _: 0.0, "1", high=1.5, **reason)
+
+
 def test_a_quantity_has_a_bound() -> None:
     with pytest.raises(ValueError, match="expected a bound"):
         Quantity("x", lambda _: 0.0, "1")

@@ -42,7 +42,9 @@ def test_no_action_leads_out_of_the_spaces(told: list[np.ndarray]) -> None:
         assert (reward <= 0).all()
 
 
-@pytest.mark.parametrize("scenario", ["default", "burst", "family", "slides", "replay", "unseen", "talk"])
+@pytest.mark.parametrize(
+    "scenario", ["default", "burst", "family", "slides", "replay", "unseen", "talk"]
+)
 def test_random_actions_stay_inside_on_every_kind_of_host(scenario: str) -> None:
     env = batch(scenario, 4, episode_steps=8, warm_up_s=20.0, privileged=True)
     seen, _ = env.reset(seed=1)

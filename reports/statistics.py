@@ -12,6 +12,11 @@ add; limits are joined as in G. Zou and A. Donner, "Construction of confidence l
 measures", Statistics in Medicine 27 (2008), and cover at least as often as they say for normal
 errors (S. Banerjee, Sankhya 22 (1960)).  A single training seed tells nothing of others: its
 interval is over hosts.
+
+No interval knows what no host showed.  A loss that strikes one host in seven, as kills may, spares
+all of 8 hosts in 29 of 100 evaluations, and all of 12 in 16; the interval is narrow then, and
+wrong.  Skew costs some too: of log-normal differences (sigma 1) it covers the mean of 8 hosts in 85
+of 100.
 """
 
 from collections.abc import Sequence

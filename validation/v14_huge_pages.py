@@ -46,6 +46,8 @@ EXPERIMENT = Experiment(
         " four builds. How many builds there were, their sizes and how fast huge pages were asked"
         " for is not published, so that only the order counts. (c) 4 GiB full of cache shrinks by"
         " 768 MiB, then a program asks for 512 MiB of huge pages; the source gives no numbers."
+        "  What it can have then is no quantity of the source, and tells little: all of it after"
+        " the target, all but one huge page of 256 after the balloon."
     ),
     runs={
         "balloon": Run("v14_huge_pages"),

@@ -280,7 +280,10 @@ def go_on(m: Machine, r: int, t: float) -> bool:
         free_request(m, r)
         return False
     if rq.returned:
-        return not _pays(m, r, t)
+        if _pays(m, r, t):
+            return False
+        _set_state(m, r, R_EMULATOR, t)  # nobody stalls for it any more
+        return True
     if _read_code(m, r, t) and _has_pages(m, r, t):
         _end_turn(m, r, t)
         _set_state(m, r, R_EMULATOR, t)

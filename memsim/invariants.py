@@ -262,6 +262,16 @@ def _check_pressure(m: Machine, where: str) -> None:
     stalled = int(groups["psi_stalled"].sum()) + alone
     _equal(stalled, int(hs["psi_stalled"]), where, "stalled contexts")
     _equal(int(groups["psi_working"].sum()), int(hs["psi_working"]), where, "working contexts")
+    used = m.request[: hs["requests"]]
+    used = used[used["state"] != state.R_FREE]
+    awaits = np.isin(used["state"], (state.R_PAGE, state.R_FRAME))
+    _equal(int(awaits.sum()), int(hs["page_waiters"]), where, "requests that wait for pages")
+    tasks = m.task[: hs["tasks"]]
+    who = [tasks["guest"][tasks["stalls"] == state.OF_VCPU], used["guest"][used["stalls"] != 0]]
+    rows = m.guest["cgroup"][np.concatenate(who)]
+    for row in range(hs["groups"]):
+        found, counted = int((rows == row).sum()), int(groups[row]["psi_stalled"])
+        _equal(found, counted, where, f"contexts that stall for cgroup {row}")
     for name in ("psi_stalled", "psi_working"):
         _need(bool((groups[name] >= 0).all()), where, f"a cgroup's {name} below 0")
 

@@ -224,6 +224,9 @@ def test_an_emulator_that_charges_above_high_sleeps_as_a_vcpu_does() -> None:
     # Two requests are ahead of the reader at most: it waits for them together, under pressure.
     assert group["throttled_s"] * 0.49 <= seconds(fleet)["throttle"] <= group["throttled_s"] * 1.01
     assert group["psi_some_s"] >= seconds(fleet)["throttle"] * 0.999
+    # That is long over, and so is the pressure.
+    assert group["psi_stalled"] == 0 == fleet.host[0]["psi_stalled"]
+    assert group["psi_some_s"] <= group["throttled_s"] * 1.01
 
 
 def test_what_a_kernel_task_charges_above_high_it_pays_itself() -> None:

@@ -44,6 +44,17 @@ def spread(part: Decision, rows: Ints, hosts: int) -> Decision:
     return Decision(**columns)
 
 
+def beyond(decision: Decision, supported: frozenset[str]) -> frozenset[str]:
+    """The columns that ask for something and that a host cannot carry out."""
+    if supported >= ALL_COLUMNS:
+        return frozenset()
+    return frozenset(
+        name
+        for name, values in decision._asdict().items()
+        if name not in supported and values is not None and (values >= 0).any()  # NaN is not
+    )
+
+
 def only(decision: Decision, supported: frozenset[str]) -> Decision:
     """The part of a decision that a host can carry out."""
     if supported >= ALL_COLUMNS:

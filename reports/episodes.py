@@ -87,6 +87,7 @@ class Episode(Identity, Counters):
     warm_up_kills: int  # kills before the scored part, for which no guest loses its score
     free_bytes: int  # mean free memory of the host
     interventions: Mapping[str, int] = field(metadata={"prefix": "guard_"})  # of the guard, by name
+    left_out: str = ""  # columns of decisions that its hosts cannot carry out, with commas between
 
 
 @dataclass(frozen=True, kw_only=True)

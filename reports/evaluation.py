@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from contract.decision import beyond
 from contract.interventions import NAMES, count
 from contract.loop import Loop, Turn
 from memsim.spec import HostSpec
@@ -114,8 +115,10 @@ def simulate(
     hosts.reset(range(count_hosts), setting.seeds)
     sampler = Sampler(hosts.truth, hosts.advance, config.period, config.end_s, passed)
     fired = np.zeros((count_hosts, len(NAMES)), np.int64)
+    left_out: set[str] = set()
 
     def watch(turn: Turn) -> None:
+        left_out.update(beyond(turn.applied, hosts.supports))
         scored = turn.telemetry.time_s >= config.warm_up - EARLY_S
         fired[scored] += count(turn.interventions)[scored]
 
@@ -126,7 +129,7 @@ def simulate(
         Key(entrant.arm, entrant.label, entrant.member.training_seed, setting.scenario.name, seed)
         for seed in setting.seeds
     )
-    return Batch(keys, setting.drawn, sampler.samples(), fired)
+    return Batch(keys, setting.drawn, sampler.samples(), fired, tuple(sorted(left_out)))
 
 
 def _setting(scenario: Scenario, mechanisms: Arm, seeds: tuple[int, ...]) -> Setting:

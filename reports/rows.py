@@ -34,6 +34,7 @@ class Batch(NamedTuple):
     drawn: tuple[DrawnHost, ...]  # (H,)
     samples: Samples
     fired: np.ndarray  # (H, len(NAMES)) int64 interventions of the guard in the scored part
+    left_out: tuple[str, ...] = ()  # columns of decisions that the hosts cannot carry out
 
 
 def window(samples: Samples, warm_up_s: float) -> Window:
@@ -137,6 +138,7 @@ def _episode(batch: Batch, host: int, guests: Sequence[GuestEpisode], scored: Wi
         warm_up_kills=int(kills[host, scored.first].sum()),
         free_bytes=int(free.mean() * page),
         interventions=dict(zip(NAMES, batch.fired[host].tolist(), strict=True)),
+        left_out=", ".join(batch.left_out),
     )
 
 

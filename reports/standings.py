@@ -77,7 +77,7 @@ def verdict(
 
 def cautions(results: Results) -> tuple[str, ...]:
     """Plain sentences on what the numbers of any policies or arms cannot say."""
-    return (*_warm_up_kills(results), *_few(results.episodes))
+    return (*_left_out(results.episodes), *_warm_up_kills(results), *_few(results.episodes))
 
 
 def _winner(results: Results, table: Sequence[Standing], resamples: int, seed: int) -> str:
@@ -131,6 +131,15 @@ def _warm_up_kills(results: Results) -> list[str]:
     }
     told = [f"{label} {count}" for label, count in kills.items() if count]
     return [f"Kills in the warm-up, which is not scored: {', '.join(told)}."] if told else []
+
+
+def _left_out(episodes: Sequence[Episode]) -> list[str]:
+    """A sentence for each policy or arm that asked a scenario's hosts for what they do not have."""
+    found = {(part.label, part.scenario, part.left_out) for part in episodes if part.left_out}
+    return [
+        f"{label} on {scenario}: {columns} had no effect, as not all hosts there have it."
+        for label, scenario, columns in sorted(found)
+    ]
 
 
 def _few(episodes: Sequence[Episode]) -> list[str]:

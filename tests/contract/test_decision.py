@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from contract.decision import TARGETS_ONLY, Decision, hold, only, spread
+from contract.decision import ALL_COLUMNS, TARGETS_ONLY, Decision, beyond, hold, only, spread
 
 
 def test_hold_leaves_all_alone() -> None:
@@ -31,3 +31,15 @@ def test_only_keeps_what_a_host_can_do() -> None:
     kept = only(decision, frozenset({"memory_high_bytes"}))
     assert kept.target_bytes.tolist() == [[-1, -1]]
     assert kept.memory_high_bytes is high
+
+
+def test_what_is_asked_and_not_supported_is_named() -> None:
+    decision = hold(2, 3)._replace(
+        memory_high_bytes=np.array([[-1, -1, -1], [-1, 2**30, -1]]),
+        memory_low_bytes=np.full((2, 3), -1),
+        ksm_run=np.array([1, -1]),
+        ksm_sleep_s=np.full(2, np.nan),
+    )
+    assert beyond(decision, TARGETS_ONLY) == {"memory_high_bytes", "ksm_run"}
+    assert beyond(decision, TARGETS_ONLY | {"ksm_run"}) == {"memory_high_bytes"}
+    assert beyond(decision, ALL_COLUMNS) == frozenset()

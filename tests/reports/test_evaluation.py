@@ -7,6 +7,7 @@ from reports.entrants import EntrantError, entrants, labels, reference_label
 from reports.episodes import LOST, Results
 from reports.evaluation import run
 from reports.settings import ArmUse, Evaluation, ScenarioUse, Seeds
+from reports.standings import cautions
 from reports.storage import record
 from reports.workloads import prepare
 from scenarios.draw import draw
@@ -108,6 +109,20 @@ def test_less_memory_costs_progress_and_swaps() -> None:
         assert row.host_swap_out_bytes > 0
         assert row.lost_s > 0
         assert row.j < 0.95
+
+
+def test_what_hosts_cannot_carry_out_is_said() -> None:
+    mixed = ScenarioUse(scenario="small", set=('randomise.kernels={modern: 99, "2011": 1}',))
+    knob = {"senpai": {"knob": "high"}}
+    config = {"policies": ("static", "senpai"), "settings": knob}
+    found = evaluated(evaluation(scenarios=(mixed,), **config))
+    assert {(row.policy, row.left_out) for row in found.episodes} == {
+        ("static", ""),
+        ("senpai", "memory_high_bytes"),
+    }
+    said = "senpai on small: memory_high_bytes had no effect, as not all hosts there have it."
+    assert said in cautions(found)
+    assert {row.left_out for row in evaluated(evaluation(**config)).episodes} == {""}
 
 
 def test_arms_change_mechanisms_and_share_the_work() -> None:

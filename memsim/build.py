@@ -132,6 +132,7 @@ class _Builder:
             "kernel_size": guest.kernel_pages,
             "kernel_spread": max(guest.kernel_pages, guest.kernel_spread),
             "reserved_pages": guest.reserved_pages,
+            "kernel_used": guest.kernel_used,
             "cgroup": guest.cgroup if guest.cgroup >= 0 else len(spec.cgroups) + g,
             "code_pages": max(1, round(params.EMULATOR_CODE_PAGES / sub)),
             "emulator_used": _emulator_used(guest, sub),

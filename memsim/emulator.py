@@ -46,7 +46,6 @@ from memsim.state import (
     R_QUEUED,
     R_SERVED,
     R_THROTTLED,
-    RESIDENT,
     SWAP_READ,
     SWAP_WRITE,
     SWAPPED,
@@ -240,19 +239,6 @@ def _use_own(m: Machine, r: int, p: int) -> None:
     m.request[r].asked = NOBODY
     gs = m.guest[m.request[r].guest]
     gs.emulator_hand = gs.emulator_hand + 1 if gs.emulator_hand + 1 < gs.emulator_used else 0
-
-
-@kernel
-def use_in_passing(m: Machine, g: int) -> None:
-    """Let an emulator refer to what it works with, as its timers and vCPUs do all the time.
-
-    What is swapped all the same comes back when a disk request needs it.
-    """
-    gs = m.guest[g]
-    first = gs.page0 + gs.pages
-    for p in range(first, first + gs.emulator_used):
-        if m.page[p].hstate == RESIDENT and not m.page[p].hflags & H_UNMAPPED:
-            m.page[p].hflags |= np.uint8(H_REF)
 
 
 @kernel

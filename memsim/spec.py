@@ -190,6 +190,7 @@ class GuestSpec:
     cpu_weight: int = 1024  # CPU share of each vCPU on the host
     kernel_pages: int = 0  # unmovable
     kernel_spread: int = 0  # pages over which these are scattered; 0: in one piece
+    kernel_used: int = 0  # of these: in use all the time
     reserved_pages: int = 0  # of these: set aside at boot, not in the guest's MemTotal
     booted_pages: int = (
         0  # backed when it has booted, the kernel's with them; others are free again

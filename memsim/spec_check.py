@@ -87,6 +87,10 @@ def _check_guest(spec: HostSpec, guest: GuestSpec, at: str) -> None:
     )
     need(0 <= guest.kernel_spread <= guest.pages, f"kernel_spread: {guest.kernel_spread}")
     need(
+        0 <= guest.kernel_used <= guest.kernel_pages,
+        f"kernel_used: {guest.kernel_used}, at most kernel_pages expected",
+    )
+    need(
         0 <= guest.reserved_pages <= guest.kernel_pages,
         f"reserved_pages: {guest.reserved_pages}, at most kernel_pages expected",
     )

@@ -365,6 +365,7 @@ guest_dtype = np.dtype(
         ("stats_period_s", "f8"),
         ("kernel_size", "i8"),
         ("kernel_spread", "i8"),  # lies evenly in so many of its first pages, at least its size
+        ("kernel_used", "i8"),  # of these: in use all the time
         ("reserved_pages", "i8"),  # of these: not in MemTotal
         ("booted_pages", "i8"),  # backed when it has booted
         # the emulator's own memory, whose pages lie behind the guest's; a disk request takes the

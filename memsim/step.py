@@ -8,6 +8,7 @@ timeline; a guest's power switch.  After each, free cores are given to who waits
 from memsim import host_collapse, ksm, script
 from memsim.access import access
 from memsim.account import COMPACTION, GUEST_RECLAIM, HOST_RECLAIM, KSMD, KSWAPD, NOMINAL, TLB
+from memsim.background import use_in_passing
 from memsim.backing import BURN, KILL_GUEST, NO_FRAME, STOPPED, WAITS
 from memsim.cpu import (
     begin_run,
@@ -27,15 +28,7 @@ from memsim.cpu import (
     wake,
 )
 from memsim.disk import free_request
-from memsim.emulator import (
-    finish,
-    go_on,
-    in_vain,
-    retry_frames,
-    returns,
-    share_done,
-    use_in_passing,
-)
+from memsim.emulator import finish, go_on, in_vain, retry_frames, returns, share_done
 from memsim.events import pop, schedule, tick_entity
 from memsim.frames import group_of, over_limit
 from memsim.jit import kernel
@@ -524,7 +517,7 @@ def _tick(m: Machine, t: float) -> None:
     average(m, t)
     for g in range(m.host[0].guests):
         if m.guest[g].state == 2:
-            use_in_passing(m, g)
+            use_in_passing(m, g, t)
             flush_some(m, g, t)
             flush_excess(m, g, t)
     schedule(m, tick_entity(m), t + PSI_PERIOD_S, NOBODY)

@@ -99,6 +99,7 @@ class Built:
     reserved_pages: int = 0
     booted_pages: int = 0
     kernel_spread: int = 0
+    kernel_used: int = 0
 
 
 class _CurveTable:
@@ -175,6 +176,7 @@ def build_work(work: Work, owner: Owner) -> Built:
         owner.pages(work.reserved.of(owner.size)),
         owner.pages(work.booted.of(owner.size)),
         owner.pages(work.kernel_spread.of(owner.size)),
+        owner.pages(work.kernel_used.of(owner.size)),
     )
 
 

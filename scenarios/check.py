@@ -81,6 +81,8 @@ def _fits(work: Work, guest: Guest, page: int) -> Iterator[str]:
     kernel = work.kernel.of(guest.size)
     if kernel >= guest.size:
         yield f"work.kernel: {kernel}: expected less than size, {guest.size}"
+    if (used := work.kernel_used.of(guest.size)) > kernel:
+        yield f"work.kernel_used: {used}: expected at most kernel, {kernel}"
     if (reserved := work.reserved.of(guest.size)) > kernel:
         yield f"work.reserved: {reserved}: expected at most kernel, {kernel}"
     if (spread := work.kernel_spread.of(guest.size)) and not kernel <= spread <= guest.size:

@@ -299,6 +299,7 @@ def guest_spec(
         cpu_weight=guest.cpu_weight,
         kernel_pages=built.kernel_pages,
         kernel_spread=built.kernel_spread,
+        kernel_used=built.kernel_used,
         reserved_pages=built.reserved_pages,
         booted_pages=built.booted_pages,
         emulator_pages=guest.emulator // place.page,

@@ -288,6 +288,9 @@ class Work(Config):
         default=Amount(),
         description="part of the guest's memory that this is scattered over; else in one piece",
     )
+    kernel_used: AmountField = Field(
+        default=Amount(), description="part of it that the kernel uses all the time"
+    )
     reserved: AmountField = Field(
         default=Amount(), description="part of it that is set aside at boot: not in MemTotal"
     )

@@ -144,6 +144,7 @@ def _guest(r: random.Random, i: int, groups: int, old: bool) -> GuestSpec:
     )
     cgroup = r.choice([-1, *range(groups)])
     plain = old or cgroup >= 0
+    kernel = r.randint(0, 30)
     own = r.choice([0, 10, r.randint(0, 80)])  # of the emulator
     return GuestSpec(
         guest_id=r.randint(0, 10**6) * 10 + i,
@@ -153,8 +154,9 @@ def _guest(r: random.Random, i: int, groups: int, old: bool) -> GuestSpec:
         curves=curves,
         min_pages=10,
         vcpus=r.randint(1, 3),
-        kernel_pages=r.randint(0, 30),
+        kernel_pages=kernel,
         kernel_spread=r.choice([0, 0, r.randint(30, pages)]),
+        kernel_used=r.choice([0, 0, kernel // 3]),
         emulator_pages=own,
         emulator_used=r.choice([-1, 0, own // 4]),
         swap_pages=r.choice([0, 0, 100, 400]),

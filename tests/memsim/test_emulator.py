@@ -105,7 +105,9 @@ def _idle_emulator(*phases: Phase, **fields: Any) -> HostSpec:  # noqa: ANN401  
 
 def test_an_emulators_idle_memory_goes_before_its_guests() -> None:
     keeps = touch(0, count=600, pattern=IN_ORDER)
-    fleet = run(_idle_emulator(keeps, keeps, sleep(1.0), again(1)), 0.5, 9.0)
+    spec = _idle_emulator(keeps, keeps, sleep(1.0), again(1))
+    spec = replace(spec, guests=(replace(spec.guests[0], emulator_used=0),))
+    fleet = run(spec, 0.5, 9.0)
     seen = fleet.guest[0, 0]
     assert 0 <= seen["host_swapped_pages"] - (OWN + 600 - 1100) < 64  # by batches
     states = machine(fleet).page["hstate"]
@@ -115,17 +117,18 @@ def test_an_emulators_idle_memory_goes_before_its_guests() -> None:
 
 
 def test_a_request_takes_a_page_of_the_emulators_own_memory() -> None:
-    # All of it is swapped; each request of the reader then waits for a page, one after another.
+    # All of it is swapped; each request of the reader then waits for a page, one after another,
+    # before the emulator has looked at any of it at 2 s.
     one = guest(
-        task(sleep(3.0), read(0, count=64, pattern=Pattern.SEQUENTIAL)),
+        task(sleep(1.92), read(0, count=64, pattern=Pattern.SEQUENTIAL)),
         regions=[file(64)],
         pages=512,
         emulator_pages=OWN,
         cgroup=0,
     )
     spec = host(one, devices=(SLOW, SSD), cgroups=(Cgroup(-1),))
-    quick = run(spec, 9.0)
-    slow = run(swapped_out(spec), 9.0)
+    quick = run(spec, 1.999)
+    slow = run(swapped_out(spec), 1.999)
     before, after = quick.guest[0, 0], slow.guest[0, 0]
     assert before["host_swap_in"] == 0
     hand = int(after["emulator_hand"])  # one page a request

@@ -3,7 +3,7 @@
 Known fields are listed, so that whatever the language learns is refused until someone says
 otherwise.  Of the known ones those that describe hardware are for the simulator alone, because a
 machine is what it is: the host's page, ram, cores, kernel, devices and the like, a guest's
-emulator, its work's kernel, where it lies, reserved and booted, and the cost of an access.
+emulator, its work's kernel, where it lies, used, reserved and booted, and the cost of an access.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ LOWEST = 96 * MIB  # [bytes] a guest that boots at all
 PATTERNS = ("uniform", "sequential", "loop")
 FILES, PROGRAMS = "file", "anon"  # kinds of region
 TIMED = "do at after"
-BOOTED = "kernel kernel_spread reserved booted"
+BOOTED = "kernel kernel_spread kernel_used reserved booted"
 KNOWN: dict[type[Config], str] = {
     Scenario: "name description host profiles guests timeline sensors warm_up length",
     Host: (

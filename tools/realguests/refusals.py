@@ -23,7 +23,7 @@ BOOTED = "kernel kernel_spread kernel_used reserved booted"
 KNOWN: dict[type[Config], str] = {
     Scenario: "name description host profiles guests timeline sensors warm_up length",
     Host: (
-        "page ram cores tick emulation fast kernel reserved devices guest_disk readahead"
+        "page ram cores tick emulation fast kernel huge_pages reserved devices guest_disk readahead"
         " swap cgroups"
     ),
     CgroupConfig: "max",

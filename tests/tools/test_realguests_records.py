@@ -119,6 +119,21 @@ def test_an_order_that_differs_is_named() -> None:
     ]
 
 
+def test_a_simulator_in_which_nothing_matters_has_no_order_right() -> None:
+    real = [made(mode="nothing", allocation_s=2.2), made(mode="reporting", allocation_s=1.4)]
+    flat = [made("simulated", "nothing"), made("simulated", "reporting")]
+    for rows in (compare.rows(real, flat), compare.rows(flat, real)):
+        assert compare.orders_that_differ(rows) == ["time to allocate: nothing against reporting"]
+    near = [made(mode="nothing", allocation_s=2.2), made(mode="reporting", allocation_s=1.8)]
+    assert compare.orders_that_differ(compare.rows(near, flat)) == []
+    silent = [made("simulated", "nothing", 0, 0, math.nan), made("simulated", "reporting", 0, 0)]
+    more = [made(mode="nothing"), made(mode="reporting", swapped_in=0, swapped_out=160)]
+    assert compare.orders_that_differ(compare.rows(more, silent)) == [
+        "swapped in: nothing against reporting",
+        "swapped out: nothing against reporting",
+    ]
+
+
 def test_little_traffic_is_no_traffic() -> None:
     real = [made(mode="reporting", swapped_in=6, swapped_out=200)]
     simulated = [made("simulated", "reporting", swapped_in=0, swapped_out=450)]

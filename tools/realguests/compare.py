@@ -9,6 +9,8 @@ from tools.realguests.problems import Problem
 from tools.realguests.record import Record
 
 MIB = 1 << 20
+ALIKE = 0.1  # figures within so much of the greater one have no order
+CLEAR = 0.25  # ... and so far apart they have one, which the other side must show too
 LITTLE = 32.0  # [MiB] swap traffic below it is noise: any two such figures agree
 
 
@@ -124,28 +126,30 @@ def _names(records: Sequence[Record]) -> str:
 
 
 def orders_that_differ(found: Sequence[Row]) -> list[str]:
-    """Pairs of modes that a measure ranks one way for real and the other way simulated.
+    """Pairs of modes that a measure ranks one way for real and another way simulated.
 
-    Swap traffic of less than LITTLE counts as none, and figures within 10 % as equal.
+    Swap traffic of less than LITTLE counts as none.  What is alike on one side must not be clearly
+    apart on the other, or a simulator in which nothing matters would have every order right.
     """
     problems = []
     for measure in MEASURES:
         mine = [row for row in found if row.measure is measure]
         for number, row in enumerate(mine):
             for other in mine[number + 1 :]:
-                real = _sign(row.real, other.real, measure)
-                simulated = _sign(row.simulated, other.simulated, measure)
-                if real * simulated < 0:
+                real = _apart(row.real, other.real, measure)
+                simulated = _apart(row.simulated, other.simulated, measure)
+                least, most = sorted(map(abs, (real, simulated)))
+                opposite = real * simulated < 0 and least > ALIKE
+                if opposite or (least <= ALIKE and most >= CLEAR):
                     problems.append(f"{measure.name}: {row.mode} against {other.mode}")
     return problems
 
 
-def _sign(one: float, other: float, measure: Measure) -> int:
+def _apart(one: float, other: float, measure: Measure) -> float:
+    # How far one is above (or below) the other, as a share of the greater; NaN: not seen.
     if measure.of in (swap_in_mib, swap_out_mib):
         one, other = (max(value, LITTLE) for value in (one, other))
-    if math.isnan(one) or math.isnan(other) or abs(one - other) <= 0.1 * max(one, other):
-        return 0
-    return 1 if one > other else -1
+    return (one - other) / max(one, other) if max(one, other) > 0 else one - other
 
 
 def beyond(found: Sequence[Row], factor: float = 2.0) -> list[str]:

@@ -17,7 +17,7 @@ from tools.realguests.image import Image
 from tools.realguests.modes import Mode
 from tools.realguests.pressure import find_hierarchy, pressure
 from tools.realguests.problems import Unavailable
-from tools.realguests.qemu import Hardware, command, enter
+from tools.realguests.qemu import Hardware, command, enter, fill
 
 IMAGE = Image(Path("/k"), Path("/i"), "linux 1")
 
@@ -76,7 +76,7 @@ def test_the_emulator_is_told_what_the_guest_has() -> None:
     assert "-m 512M" in text
     assert "-smp 2" in text
     assert "free-page-reporting=on,deflate-on-oom=on" in text
-    assert "file=/run/vm.disk,format=raw,if=virtio" in text
+    assert "file=/run/vm.disk,format=raw,if=virtio,cache=none" in text
     assert ".disk" not in " ".join(command(Hardware("vm", 512 * MIB), IMAGE, Path("/run")))
 
 
@@ -218,3 +218,13 @@ def test_a_program_with_a_loader_is_told_from_one_without() -> None:
 
     assert image._dynamic(elf(image.PT_INTERP))
     assert not image._dynamic(elf(1))
+
+
+def test_a_disk_is_as_large_as_asked_and_nothing_on_it_is_alike(tmp_path: Path) -> None:
+    size = 2 * MIB + 4096
+    fill(tmp_path / "a.disk", size)
+    fill(tmp_path / "b.disk", size)
+    one, other = ((tmp_path / name).read_bytes() for name in ("a.disk", "b.disk"))
+    assert len(one) == len(other) == size
+    pages = {found[at : at + 4096] for found in (one, other) for at in range(0, size, 4096)}
+    assert len(pages) == 2 * size // 4096

@@ -85,7 +85,7 @@ class SimulatedHosts:
         if guests is not None and guests < needed:
             raise ValueError(f"guests: {guests} slots; expected at least {needed}")
         self.hosts, self.guests = hosts, guests or needed
-        limits = all(_has_limits(one) for one in several)
+        limits = any(_has_limits(one) for one in several)
         merges = any(one.host.ksm is not None for one in several)
         self.supports = (
             TARGETS_ONLY
@@ -196,7 +196,9 @@ class SimulatedHosts:
         self.fleet.set_ksm(run, pages, np.nan_to_num(sleep_s, nan=-1.0))
 
     def _limits(self, name: str, wanted: Ints | None) -> Ints | None:
-        """(H, G') [pages] settings of guests' cgroups; -1 leaves alone, an absent guest's too.
+        """(H, G') [pages] settings of guests' cgroups; -1 leaves alone.
+
+        An absent guest has none, nor has a host without cgroup v2.
 
         Raises:
             Refused: guests that share a cgroup are to have different ones.
@@ -206,7 +208,8 @@ class SimulatedHosts:
         guest = self.fleet.guest
         asked = np.asarray(wanted)[:, : guest.shape[1]]
         pages = np.where(asked >= 0, asked // self._facts.page_bytes, UNKNOWN)
-        pages = np.where(guest["state"] > 0, pages, UNKNOWN)
+        limited = (guest["state"] > 0) & self._facts.cgroup2[:, None]
+        pages = np.where(limited, pages, UNKNOWN)
         for host, slot in np.argwhere(pages >= 0):
             shared = (guest[host]["cgroup"] == guest[host, slot]["cgroup"]) & (pages[host] >= 0)
             if (pages[host][shared] != pages[host, slot]).any():
@@ -323,9 +326,9 @@ class SimulatedHosts:
 
 
 def _has_limits(scenario: Scenario) -> bool:
-    """Whether all its hosts have cgroup v2, and so memory.low and memory.high."""
+    """Whether any of its hosts may have cgroup v2, and so memory.low and memory.high."""
     kernels = set(scenario.randomise.kernels) or {scenario.host.kernel}
-    return Kernel.OLD not in ({scenario.arm.kernel} if scenario.arm.kernel else kernels)
+    return Kernel.MODERN in ({scenario.arm.kernel} if scenario.arm.kernel else kernels)
 
 
 def digest(scenario: Scenario) -> str:

@@ -145,9 +145,11 @@ class Manager:
 
     def decide(self, telemetry: Telemetry, state: MomState) -> tuple[Decision, MomState, Floats]:
         """Take a sample; evaluate the policy on the hosts where it is time."""
-        guest_id = np.where(telemetry.present, telemetry.guest_id, UNKNOWN)
+        known = self._known(telemetry)
+        guest_id = np.where(known, telemetry.guest_id, UNKNOWN)
         guests = follow(state.guests, guest_id, _blank_guests)
         sample, told = self._sample(telemetry)
+        told = told & known
         guests = Guests(guest_id, _push(guests.samples, sample, told))
         host_sample = _sample_host(telemetry)
         host_told = (host_sample.mem_available > 0) & ~np.isnan(host_sample.mem_free)
@@ -156,7 +158,7 @@ class Manager:
         now_s, c = telemetry.time_s, self.settings
         last_s = np.where(np.isnan(state.evaluated_at_s), now_s - c.period_s, state.evaluated_at_s)
         due = now_s - last_s >= c.decision_period_s - 0.5 * c.period_s
-        ready = (due & host_told)[:, None] & told & telemetry.present & (telemetry.weight != 0)
+        ready = (due & host_told)[:, None] & told & (telemetry.weight != 0)
         wanted = np.where(ready, self._targets(host, guests.samples), np.nan)
         target = np.where(np.isnan(wanted), UNKNOWN, np.nan_to_num(wanted).astype(np.int64) * KIB)
         decision = Decision(target)
@@ -173,6 +175,10 @@ class Manager:
         """What the KSM policy sets."""
         raise NotImplementedError
 
+    def _known(self, telemetry: Telemetry) -> Bools:
+        """(H, G) guests that the manager knows of."""
+        return telemetry.present
+
     def _sample(self, telemetry: Telemetry) -> tuple[GuestSamples, Bools]:
         """What guests tell, and (H, G) who told all that a sample must have."""
         sample = GuestSamples(
@@ -181,8 +187,8 @@ class Manager:
             np.nan_to_num(_kib(telemetry.min_bytes)),  # no guarantee is one of 0
             _kib(telemetry.stats_free_bytes),
         )
-        lacking = np.isnan(np.stack(sample)).any(axis=0)
-        return sample, ~lacking & telemetry.present
+        told: Bools = ~np.isnan(np.stack(sample).sum(axis=0))  # one that lacks, and the sum lacks
+        return sample, told
 
     def _controls(
         self, telemetry: Telemetry, host: HostSamples, ready: Bools

@@ -44,7 +44,7 @@ class KsmSeen(NamedTuple):
     ksm_shareable: int  # [KiB] virtual size of all emulators
     ksm_pages_to_scan: int
     ksm_pages_shared: int
-    ksm_merge_across_nodes: int
+    ksm_merge_across_nodes: int  # -1 unknown
 
 
 class KsmControls(NamedTuple):
@@ -63,8 +63,9 @@ def upstream(seen: KsmSeen, c: KsmSettings) -> KsmControls:
 
 def deployed(seen: KsmSeen, c: KsmSettings, *, enabled: bool, across_nodes: int) -> KsmControls:
     """The rule of vdsm: a switch, and one setting that can be changed only when all is unmerged."""
-    asked = across_nodes if seen.ksm_pages_shared == 0 else None
-    other = seen.ksm_merge_across_nodes != across_nodes
+    has_nodes = seen.ksm_merge_across_nodes >= 0  # a kernel without NUMA has no such setting
+    asked = across_nodes if has_nodes and seen.ksm_pages_shared == 0 else None
+    other = has_nodes and seen.ksm_merge_across_nodes != across_nodes
     unmerge = seen.ksm_pages_shared > 0 and (other or not enabled)
     if unmerge or not enabled or _is_idle(seen, c):
         controls = KsmControls(ksm_run=UNMERGE if unmerge else STOP)

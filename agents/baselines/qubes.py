@@ -183,7 +183,6 @@ class Guests(NamedTuple):
     """What is remembered of guests."""
 
     guest_id: Ints  # (H, G)
-    target: Ints  # (H, G) [bytes] last one, -1 none
     seen: Ints  # (H, G) [bytes] size at the last look
     no_progress: Bools  # (H, G)
 
@@ -213,9 +212,7 @@ class Qubes:
         """Balance host by host, and carry out what there is memory for."""
         guest_id = np.where(telemetry.present, telemetry.guest_id, UNKNOWN)
         kept = follow(state.guests, guest_id, _blank)
-        kept = kept._replace(
-            **{name: getattr(kept, name).copy() for name in ("target", "no_progress")}
-        )
+        kept = kept._replace(no_progress=kept.no_progress.copy())
         used, free = _used(telemetry), free_bytes(telemetry)
         acts = running(telemetry) & (telemetry.weight != 0)
         acts &= (telemetry.current_bytes > 0) & (telemetry.max_bytes > 0)
@@ -223,7 +220,7 @@ class Qubes:
         for host in np.flatnonzero(telemetry.available_bytes >= 0).tolist():
             sizes = self._host(telemetry, host, kept, used[host], int(free[host]), acts[host])
             for slot, size in sizes.items():
-                target[host, slot] = kept.target[host, slot] = size
+                target[host, slot] = size
         guests = kept._replace(guest_id=guest_id, seen=telemetry.current_bytes.copy())
         return Decision(target), QubesState(guests), telemetry.time_s + self.config.period_s
 
@@ -235,7 +232,8 @@ class Qubes:
         slots = slots[np.argsort(telemetry.guest_id[host, slots])].tolist()  # the order matters
         domains = {}
         for slot in slots:
-            size, last = int(telemetry.current_bytes[host, slot]), int(kept.target[host, slot])
+            size = int(telemetry.current_bytes[host, slot])
+            last = int(telemetry.applied_target_bytes[host, slot])
             largest = int(telemetry.max_bytes[host, slot])
             known = int(used[slot]) if used[slot] >= 0 else None
             domain = Domain(f"guest {slot}", largest, known, max(size, last))
@@ -244,16 +242,14 @@ class Qubes:
                 kept.no_progress[host, slot] = False
             domains[slot] = domain._replace(no_progress=bool(kept.no_progress[host, slot]))
             free -= max(0, last - size)  # it was promised that
-        found = dict(rule(list(domains.values()), free - c.reserve_bytes, c))
-        plan = {
-            slot: found[domain.domid] for slot, domain in domains.items() if domain.domid in found
-        }
-        order = sorted(plan, key=lambda slot: plan[slot] >= domains[slot].mem_actual)
-        targets = {slot: int(kept.target[host, slot]) for slot in plan}
+        slot_of = {domain.domid: slot for slot, domain in domains.items()}
+        found = rule(list(domains.values()), free - c.reserve_bytes, c)
+        plan = {slot_of[domid]: size for domid, size in found}
+        targets = {slot: int(telemetry.applied_target_bytes[host, slot]) for slot in plan}
         if not _is_worth(domains, plan, targets, free, c):
             return {}
         done: dict[int, int] = {}
-        for slot in order:
+        for slot in plan:
             grows = plan[slot] - domains[slot].mem_actual
             if grows > 0 and free - grows < c.floor_bytes:
                 self._mark_stuck(telemetry, host, kept, slots)
@@ -268,7 +264,8 @@ class Qubes:
     def _mark_stuck(self, telemetry: Telemetry, host: int, kept: Guests, slots: list[int]) -> None:
         # Who was asked and has not moved since the last look is left out from now on.
         for slot in slots:
-            size, last = int(telemetry.current_bytes[host, slot]), int(kept.target[host, slot])
+            size = int(telemetry.current_bytes[host, slot])
+            last = int(telemetry.applied_target_bytes[host, slot])
             behind = last >= 0 and size > last + self.config.slow_bytes
             if behind and size == int(kept.seen[host, slot]):
                 kept.no_progress[host, slot] = True
@@ -309,4 +306,4 @@ def _used(telemetry: Telemetry) -> Ints:
 
 def _blank(hosts: int, guests: int) -> Guests:
     nobody = np.full((hosts, guests), UNKNOWN, np.int64)
-    return Guests(nobody, nobody.copy(), nobody.copy(), np.zeros((hosts, guests), bool))
+    return Guests(nobody, nobody.copy(), np.zeros((hosts, guests), bool))

@@ -1,22 +1,26 @@
 """Senpai: shrink each guest until it feels a little pressure, and let go when it feels more.
 
 Source: facebookincubator/senpai @ c51e8e21, senpai.py (every second, bytes and us of stall).  A
-guest stands for a cgroup, its size for `memory.high`, its own memory pressure (PSI some) for the
-cgroup's.  Stall is summed up.  More than 10 ms of it since the last change lets the guest grow at
-once, by the square of how much more, at most to twice its size; 6 s with less shrink it by the
-square of how much less, at most by 1 %.
+guest is a cgroup, with its memory pressure (PSI some).  Stall is summed up.  More than 10 ms of it
+since the last change lets the guest grow at once, by the square of how much more, at most to twice
+its size; 6 s with less shrink it by the square of how much less, at most by 1 %.
 
 Kept as they are in the original:
 
 - It never asks how much the host has: guests shrink on an empty host.
 - An idle guest loses 1 % every 6 s until it is at its smallest.
-- If somebody else has set the size (here: the guard allowed another), it begins anew with what the
+- If somebody else has set the limit (here: the guard allowed another), it goes on from what the
   guest has.
 - Sizes are cut to whole pages of 4 KiB.
 
-What differs: where no agent reports the guest's own pressure, that of its cgroup on the host stands
-in for it.  With `knob: high` it sets `memory.high` of the guest's cgroup instead, by the cgroup's
-pressure, as the original does; the host's swap then takes what the guest does not use.
+- What would give a guest memory back is its own stall alone: one that cannot page loses its memory
+  down to the smallest size without a sign.
+
+By `knob` it holds guests by what Senpai holds them by, `high`, the `memory.high` of each one's
+cgroup on the host, from which the host's kernel then swaps; or by `size`, their balloons.  Each has
+its own pressure: the cgroup's, or the one that an agent reports from inside.  A cgroup does not
+feel what a balloon does to its guest, so a guest without that agent is left alone by `size`, and so
+is one on a host without cgroup v2 by `high`.
 """
 
 from dataclasses import dataclass
@@ -28,9 +32,10 @@ from agents.baselines import _checks
 from contract.arrays import GIB, MIB, PAGE, UNKNOWN, Bools, Floats, Ints
 from contract.decision import Decision
 from contract.state import follow
-from contract.telemetry import Telemetry, running
+from contract.telemetry import Telemetry, column, running
 
 SIZE, HIGH = "size", "high"
+COARSE_BYTES = 4 * MIB  # a host tells memory.high in whole pages of its own, up to that size
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class SenpaiConfig:
     max_backoff: float = 1.0  # and gets
     coeff_probe: float = 10.0
     coeff_backoff: float = 20.0
-    knob: str = SIZE
+    knob: str = HIGH
 
     def __post_init__(self) -> None:
         """Refuse settings without sense."""
@@ -137,14 +142,14 @@ class Senpai:
         c = self.config
         guest_id = np.where(telemetry.present, telemetry.guest_id, UNKNOWN)
         kept = follow(state.guests, guest_id, _blank)
-        stalled_s, current = self._pressure_s(telemetry), self._current(telemetry)
-        largest = telemetry.max_bytes
+        stalled_s, current, largest, found = self._look(telemetry)
         acts = running(telemetry) & (telemetry.weight != 0) & ~np.isnan(stalled_s)
         acts &= (current > 0) & (largest > 0)
 
         stall_us = np.maximum(stalled_s - kept.stalled_s, 0.0) * 1e6
         begins = np.isnan(stall_us)
-        others = self._was_changed(telemetry, kept.probe.limit)
+        slack = COARSE_BYTES if c.knob == HIGH else 0
+        others = (found >= 0) & (np.abs(found - kept.probe.limit) > slack)
         limit = np.where(others, current, kept.probe.limit)
         ticked, changed = rule(
             kept.probe._replace(limit=limit), np.nan_to_num(stall_us), largest, c
@@ -161,24 +166,15 @@ class Senpai:
             decision = Decision(np.full_like(limits, UNKNOWN), memory_high_bytes=limits)
         return decision, SenpaiState(guests), telemetry.time_s + c.period_s
 
-    def _pressure_s(self, telemetry: Telemetry) -> Floats:
-        outside = telemetry.cgroup_psi_some_s
-        inside = telemetry.agent_psi_some_s
-        if self.config.knob == HIGH or inside is None:
-            return outside
-        return np.where(np.isnan(inside), outside, inside)
-
-    def _current(self, telemetry: Telemetry) -> Ints:
+    def _look(self, telemetry: Telemetry) -> tuple[Floats, Ints, Ints, Ints]:
+        """(H, G) stall in all [s]; memory held, the most of it, and limit in force [bytes]."""
         if self.config.knob == HIGH:
-            return telemetry.cgroup_current_bytes
-        return telemetry.current_bytes
-
-    def _was_changed(self, telemetry: Telemetry, limit: Ints) -> Bools:
-        if self.config.knob == HIGH:
-            return np.zeros(limit.shape, bool)
+            held = telemetry.cgroup_current_bytes
+            most = np.full_like(held, self.config.max_size_bytes)
+            return telemetry.cgroup_psi_some_s, held, most, telemetry.cgroup_high_bytes
+        stalled_s = column(telemetry, "agent_psi_some_s")
         applied = telemetry.applied_target_bytes
-        changed: Bools = (applied >= 0) & (limit >= 0) & (applied != limit)
-        return changed
+        return stalled_s, telemetry.current_bytes, telemetry.max_bytes, applied
 
 
 def _blank(hosts: int, guests: int) -> Guests:

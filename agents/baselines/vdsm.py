@@ -4,7 +4,8 @@ Source: oVirt/vdsm @ fd4b0df2, its mom.d policies, on oVirt/mom @ 3de1c8e6; see 
 manager, its statistics and what is odd about them.  Sampled and evaluated every 15 s.  Other than
 upstream, a guest below its guarantee is set to it, a guest that grows is given the host's own free
 share of its size to spare (60 % on a host that is 60 % free), and a guest is skipped only for lack
-of its size or its newest free memory.
+of its size or its newest free memory.  Only guests that are up are known: one that boots, migrates
+or is paused is left alone, and its samples are forgotten.
 
 `balloon_enabled` is False as shipped: then guests grow however short the host is, and nobody
 shrinks.  The controller of same-page merging is on as shipped.
@@ -27,7 +28,7 @@ from agents.baselines._mom import (
 )
 from agents.baselines._mom_ksm import KsmControls, KsmSeen
 from contract.arrays import Bools, Floats
-from contract.telemetry import Telemetry
+from contract.telemetry import Telemetry, running
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ def rule(host: HostSamples, guests: GuestSamples, c: VdsmConfig) -> Floats:
     """The balloon policy: (H, G) [KiB] targets before they are cut to integers, NaN nothing."""
     free = free_share(host)[:, None]
     keep = scaled(free, c)
-    shrinks = (free < c.pressure_threshold) & c.balloon_enabled
-    target = np.where(shrinks, shrink(guests, keep, c), grow(guests, keep, c))
+    target = grow(guests, keep, c)
+    if c.balloon_enabled:
+        target = np.where(free < c.pressure_threshold, shrink(guests, keep, c), target)
     now, least = guests.balloon_cur[..., -1], guests.balloon_min[..., -1]
     target = np.where(now < least, least, target)
     return np.where(np.isnan(now) | np.isnan(guests.mem_unused[..., -1]), np.nan, target)
@@ -76,10 +78,14 @@ class Vdsm(Manager):
         self.config = config or VdsmConfig()
         super().__init__(self.config)
 
+    def _known(self, telemetry: Telemetry) -> Bools:
+        """Those that are up."""
+        return running(telemetry)
+
     def _sample(self, telemetry: Telemetry) -> tuple[GuestSamples, Bools]:
         """All fields are optional."""
         sample, _ = super()._sample(telemetry)
-        return sample, telemetry.present
+        return sample, np.ones(telemetry.present.shape, bool)
 
     def _targets(self, host: HostSamples, guests: GuestSamples) -> Floats:
         return rule(host, guests, self.config)

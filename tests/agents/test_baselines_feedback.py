@@ -1,5 +1,7 @@
 """Controllers that feel their way: qemus' PI, Senpai's probing, and qmemman's sharing out."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,39 @@ def test_what_a_guest_uses_is_its_own_until_nine_tenths_are_gone(free: float, le
 def qemus_reading(time_s: float, **fields: object) -> Telemetry:
     shares = {"available_bytes": GIB, "total_bytes": 10 * GIB, "psi_some_avg10": 0.0}
     return reading(1, 1, time_s=time_s, **shares | fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_qemus_decides_by_the_rule(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    policy, config = qemus_pi.QemusPi(), qemus_pi.QemusPiConfig()
+    state, largest = policy.reset(1, 1), 4 * GIB
+    memory = qemus_pi.Memory(np.array(0.0), np.array(float(largest)))
+    for tick in range(40):
+        available, used, size = (int(rng.uniform(0.02, most) * GIB) for most in (4, 3, 4))
+        pressure = rng.choice([0.0, 0.05, 0.2, 0.7])
+        told = rng.random() < 0.8
+        telemetry = qemus_reading(
+            5.0 * tick,
+            available_bytes=available,
+            psi_some_avg10=pressure,
+            max_bytes=largest,
+            current_bytes=size,
+            resident_bytes=GIB,
+            stats_total_bytes=5 * GIB + tick if told else -1,  # never again the first one
+            stats_available_bytes=5 * GIB + tick - used,
+        )
+        values = (available / (10 * GIB), pressure * 100, largest, int(0.33 * largest), size)
+        known = used if told and tick else GIB
+        if tick == 0:
+            known = used - (largest - size) if told else GIB
+        seen = qemus_pi.Seen(*(np.array(float(value)) for value in (*values, known)))
+        found = qemus_pi.rule(seen, memory, config)
+        memory = found.memory
+        decision, state, _ = policy.decide(telemetry, state)
+        expected = -1 if np.isnan(found.send) else int(found.send)
+        assert decision.target_bytes.item() == expected
+        assert state.guests.integral.item() == pytest.approx(float(memory.integral))
 
 
 def test_used_memory_is_without_the_balloon_where_the_total_never_shrinks() -> None:
@@ -93,48 +128,69 @@ def test_the_shipped_guest_is_no_smaller_than_the_least() -> None:
     assert ticks(0.0, start=10 * MIB) == [100 * MIB]
 
 
-def senpai_run(knob: str, **fields: object) -> tuple[list[int], list[float]]:
+def senpai_run(knob: str, *stalls_s: float, **fields: object) -> list[int]:
+    """What it sets tick by tick; the guest is at once as large as it is let."""
     policy = senpai.Senpai(senpai.SenpaiConfig(knob=knob))
     state = policy.reset(1, 1)
-    sent: list[int] = []
-    wakes: list[float] = []
-    size = 2 * GIB
-    for tick in range(9):
-        telemetry = reading(
-            1,
-            1,
-            time_s=float(tick),
-            current_bytes=size,
-            cgroup_current_bytes=GIB,
-            applied_target_bytes=sent[-1] if sent and sent[-1] >= 0 else -1,
-            **fields,  # type: ignore[arg-type]
-        )
+    high = knob == "high"
+    sent, in_force, size = [], -1, 2 * GIB
+    for tick, stalled_s in enumerate(stalls_s):
+        told = "cgroup_psi_some_s" if high else "agent_psi_some_s"
+        limit = "cgroup_high_bytes" if high else "applied_target_bytes"
+        held = "cgroup_current_bytes" if high else "current_bytes"
+        now = {told: stalled_s, limit: in_force, held: size}
+        telemetry = reading(1, 1, time_s=float(tick), **now | fields)  # type: ignore[arg-type]
         decision, state, wake_at_s = policy.decide(telemetry, state)
-        column = decision.memory_high_bytes if knob == "high" else decision.target_bytes
+        assert wake_at_s.item() == tick + 1.0
+        column = decision.memory_high_bytes if high else decision.target_bytes
         assert column is not None
+        assert high == (decision.target_bytes.item() < 0 <= column.item()) or column.item() < 0
         sent.append(int(column.item()))
-        size = sent[-1] if sent[-1] >= 0 and knob == "size" else size
-        wakes.append(float(wake_at_s.item() - telemetry.time_s.item()))
-    return sent, wakes
+        if sent[-1] >= 0:
+            in_force = size = sent[-1]
+    return sent
 
 
-def test_senpai_holds_a_guest_to_its_size_then_probes() -> None:
-    sent, wakes = senpai_run("size", agent_psi_some_s=0.0)
-    assert sent[0] == 2 * GIB
-    assert sent[1:7] == [-1] * 6
-    assert sent[7] == int(2 * GIB * 0.99) // PAGE * PAGE
-    assert set(wakes) == {1.0}
+@pytest.mark.parametrize("knob", ["size", "high"])
+def test_senpai_holds_a_guest_to_what_it_has_then_probes(knob: str) -> None:
+    sent = senpai_run(knob, *[7.0] * 9)
+    less = int(2 * GIB * 0.99) // PAGE * PAGE
+    assert sent == [2 * GIB] + [-1] * 6 + [less] + [-1]
 
 
-def test_senpai_can_set_the_cgroups_limit_instead() -> None:
-    sent, _ = senpai_run("high", cgroup_psi_some_s=0.0)
-    assert sent[0] == GIB
-    assert sent[7] == int(GIB * 0.99) // PAGE * PAGE
+@pytest.mark.parametrize("knob", ["size", "high"])
+@pytest.mark.parametrize("seed", range(5))
+def test_senpai_decides_by_the_rule(knob: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    stalls_us = np.where(rng.random(60) < 0.1, rng.integers(0, 300_000, 60), 0)
+    config = senpai.SenpaiConfig()
+    largest = np.array(100 * GIB if knob == "high" else 4 * GIB)
+    probe = senpai.begin(np.array(2 * GIB), largest, config)
+    expected = [int(probe.limit)]
+    totals_s = 5.0 + np.cumsum(stalls_us) / 1e6
+    for before_s, now_s in pairwise(totals_s.tolist()):
+        probe, changed = senpai.rule(probe, np.array(now_s - before_s) * 1e6, largest, config)
+        expected.append(int(probe.limit) if changed else -1)
+    assert senpai_run(knob, *totals_s.tolist()) == expected
 
 
-def test_without_pressure_told_senpai_does_nothing() -> None:
-    sent, _ = senpai_run("size")
-    assert sent == [-1] * 9
+@pytest.mark.parametrize(
+    ("knob", "lacks"),
+    [("size", "agent_psi_some_s"), ("high", "cgroup_psi_some_s"), ("high", "cgroup_current_bytes")],
+)
+def test_senpai_leaves_alone_whose_pressure_or_memory_is_not_told(knob: str, lacks: str) -> None:
+    # Pressure of the cgroup says nothing of what a balloon does to a guest.
+    other = {"cgroup_psi_some_s": 0.0} if knob == "size" else {}
+    unknown = -1 if lacks.endswith("bytes") else np.nan
+    assert senpai_run(knob, *[0.0] * 9, **other | {lacks: unknown}) == [-1] * 9
+
+
+def test_senpai_goes_on_from_what_the_guest_has_if_another_set_the_limit() -> None:
+    sent = senpai_run("size", *[0.0] * 8, applied_target_bytes=3 * GIB, current_bytes=3 * GIB)
+    assert sent[7] == int(3 * GIB * 0.99) // PAGE * PAGE
+
+
+def test_a_knob_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValueError, match="knob: 'both': expected 'size' or 'high'"):
         senpai.SenpaiConfig(knob="both")
 
@@ -184,15 +240,42 @@ def qubes_reading(time_s: float, sizes: list[int], used: list[int], available: i
     )
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_qmemman_carries_out_the_rule(seed: int) -> None:
+    """All of it where the host has the memory, else up to who would take what is not there."""
+    rng = np.random.default_rng(seed)
+    sizes, used = rng.integers(1, 4 * 1024, 2) * MIB, rng.integers(1, 4 * 1024, 2) * MIB
+    used = np.minimum(used, sizes)
+    free = int(rng.integers(40, 4096)) * MIB
+    domains = [qubes.Domain(f"#{n}", 4 * GIB, int(used[n]), int(sizes[n])) for n in range(2)]
+    plan = [(int(n[1:]), size) for n, size in qubes.rule(domains, free - C.reserve_bytes, C)]
+    telemetry = qubes_reading(0.0, sizes.tolist(), used.tolist(), free)
+    telemetry = telemetry._replace(applied_target_bytes=np.full((1, 2), -1))
+    policy = qubes.Qubes()
+    decision, _, _ = policy.decide(telemetry, policy.reset(1, 2))
+    expected, left = [-1, -1], free
+    moved = abs(free - C.reserve_bytes) + sum(abs(size - sizes[n]) for n, size in plan)
+    poor = [n for n in range(2) if sizes[n] < qubes.preferred(domains[n], C)]
+    overdue = any(n in poor and size - sizes[n] > C.overdue_bytes for n, size in plan)
+    for n, size in plan if overdue or moved > C.movement_bytes else []:
+        more = size - sizes[n]
+        if more > 0 and left - more < C.floor_bytes:
+            rest = left + sizes[n] - C.reserve_bytes
+            expected[n] = rest if rest > sizes[n] else -1
+            break
+        left -= max(0, more)
+        expected[n] = size
+    assert decision.target_bytes[0].tolist() == expected
+
+
 def test_qmemman_takes_from_who_has_more_and_gives_what_came() -> None:
     policy = qubes.Qubes()
     state = policy.reset(1, 2)
     sizes, used = [3 * GIB, GIB], [GIB // 2, GIB - 50 * MIB]
     free = 100 * MIB
     for tick in range(8):
-        decision, state, wake_at_s = policy.decide(
-            qubes_reading(float(tick), sizes, used, free), state
-        )
+        telemetry = qubes_reading(float(tick), sizes, used, free)
+        decision, state, wake_at_s = policy.decide(telemetry, state)
         assert wake_at_s.item() == tick + 1.0
         targets: Ints = decision.target_bytes[0]
         for slot, target in enumerate(targets.tolist()):

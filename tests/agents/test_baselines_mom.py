@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from agents.baselines._mom import GuestSamples, HostSamples, Manager
+from agents.baselines._mom import SAMPLES, GuestSamples, HostSamples, Manager
 from agents.baselines._mom_ksm import RUN, STOP, UNMERGE, KsmSeen
 from agents.baselines.mom import Mom, MomConfig, rule
 from agents.baselines.vdsm import Vdsm, VdsmConfig, ksm_rule
 from agents.baselines.vdsm import rule as vdsm_rule
 from contract.arrays import GIB, MIB, Floats, Ints
+from contract.descriptors import GuestState
 from contract.telemetry import Telemetry
 from tests.contract.readings import reading
 
@@ -94,6 +95,71 @@ def run(policy: Manager, *readings: Telemetry) -> tuple[list[int], list[float]]:
     return targets, wakes
 
 
+def history(samples: list[Ints]) -> Floats:
+    """The last ten [bytes] as the rules take them, in KiB; -1 unknown."""
+    kept = [np.where(one < 0, np.nan, one // 1024) for one in samples[-SAMPLES:]]
+    blank = np.full(samples[0].shape, np.nan)
+    return np.stack([blank] * (SAMPLES - len(kept)) + kept, axis=-1)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("name", ["mom", "vdsm", "vdsm on"])
+def test_decide_is_the_rule_on_the_samples(name: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    on = VdsmConfig(balloon_enabled=name == "vdsm on")
+    policy: Manager = Mom() if name == "mom" else Vdsm(on)
+    state = policy.reset(2, 3)
+    period_s = policy.settings.period_s
+    free: list[Ints] = []
+    told: dict[str, list[Ints]] = {"current_bytes": [], "max_bytes": [], "stats_free_bytes": []}
+    for tick in range(24):
+        size = rng.integers(256, 2048, (2, 3)) * MIB
+        unused = (size * rng.random((2, 3))).astype(np.int64)
+        host_free = rng.integers(0, 4096, 2) * MIB
+        if name != "mom":  # whose samples lack nothing
+            unused = np.where(rng.random((2, 3)) < 0.2, -1, unused)
+        telemetry = reading(
+            2,
+            3,
+            time_s=tick * period_s,
+            free_bytes=host_free,
+            buffers_bytes=5 * MIB,
+            cached_bytes=7 * MIB,
+            current_bytes=size,
+            max_bytes=2 * GIB,
+            stats_free_bytes=unused,
+            min_bytes=300 * MIB,
+        )
+        free.append(host_free + 12 * MIB)
+        for field, samples in told.items():
+            samples.append(getattr(telemetry, field))
+        decision, state, _ = policy.decide(telemetry, state)
+        hosts = HostSamples(np.full((2, SAMPLES), TOTAL // 1024.0), history(free))
+        guests = GuestSamples(
+            history(told["current_bytes"]),
+            history(told["max_bytes"]),
+            np.full((2, 3, SAMPLES), 300 * 1024.0),
+            history(told["stats_free_bytes"]),
+        )
+        wanted = vdsm_rule(hosts, guests, on) if name != "mom" else rule(hosts, guests, MomConfig())
+        if name == "mom" and tick % 2 == 0:
+            wanted = np.full((2, 3), np.nan)
+        expected = [-1 if np.isnan(kib) else int(kib) * 1024 for kib in wanted.flat]
+        assert decision.target_bytes.flatten().tolist() == expected
+
+
+def test_vdsm_knows_only_guests_that_are_up() -> None:
+    paused = seen(0.0, 12 * GIB)._replace(state=np.array([[GuestState.PAUSED]], np.int64))
+    assert run(Vdsm(), paused)[0] == [-1]
+    policy = Vdsm()
+    _, state, _ = policy.decide(seen(0.0, 12 * GIB), policy.reset(1, 1))
+    assert (~np.isnan(state.guests.samples.balloon_cur)).sum() == 1
+    _, state, _ = policy.decide(paused._replace(time_s=np.array([15.0])), state)
+    assert np.isnan(state.guests.samples.balloon_cur).all()
+    upstream = [one._replace(state=paused.state) for one in (seen(0.0, 12 * GIB), seen(5.0, GIB))]
+    assert run(Mom(), *upstream)[0][1] >= 0
+
+
 def test_upstream_samples_twice_as_often_as_it_decides() -> None:
     targets, wakes = run(Mom(), *(seen(5.0 * i, 12 * GIB) for i in range(5)))
     assert [target > 0 for target in targets] == [False, True, False, True, False]
@@ -168,6 +234,12 @@ def test_vdsm_undoes_merging_before_it_stops_or_changes_it(
     found = ksm_rule(KsmSeen(1e6, 1e4, 10**6, 100, shared, 1), config)
     assert found.ksm_run == run
     assert (found.ksm_merge_across_nodes is None) == (shared > 0)
+
+
+def test_a_kernel_without_nodes_is_not_made_to_unmerge() -> None:
+    found = ksm_rule(KsmSeen(1e6, 1e4, 10**6, 100, 5, -1), VdsmConfig())
+    assert found.ksm_run == RUN
+    assert found.ksm_merge_across_nodes is None
 
 
 def test_settings_out_of_order_are_refused() -> None:

@@ -14,6 +14,7 @@ from contract.descriptors import GuestState, ResizeMechanism, SwapClass
 from contract.host import Host, Refused
 from contract.telemetry import COLUMNS, Telemetry, column
 from scenarios.hosts import SimulatedHosts
+from scenarios.machine import Kernel
 from scenarios.schema import Scenario
 
 MIB = 2**20
@@ -416,6 +417,16 @@ def test_a_decision_sets_low_and_high_and_is_read_back() -> None:
     none = {"memory_high_bytes": np.array([[512 * MIB, UNKNOWN]])}
     made.apply(hold(1, 2)._replace(**none))
     assert (made.read().cgroup_high_bytes == UNKNOWN).all()
+
+
+def test_limits_are_set_on_the_hosts_that_have_them() -> None:
+    made = started(simple(randomise__kernels={"modern": 1, "2011": 1}), hosts=8)
+    made.advance(10.0)
+    modern = np.array([one.kernel == Kernel.MODERN for one in made.drawn])
+    assert {True, False} == set(modern.tolist())
+    made.apply(hold(8, 2)._replace(memory_high_bytes=np.full((8, 2), 30 * MIB)))
+    high = made.read().cgroup_high_bytes
+    assert (high == np.where(modern, 30 * MIB, UNKNOWN)[:, None]).all()
 
 
 def test_protection_is_shared_by_weight() -> None:

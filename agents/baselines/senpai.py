@@ -20,7 +20,8 @@ By `knob` it holds guests by what Senpai holds them by, `high`, the `memory.high
 cgroup on the host, from which the host's kernel then swaps; or by `size`, their balloons.  Each has
 its own pressure: the cgroup's, or the one that an agent reports from inside.  A cgroup does not
 feel what a balloon does to its guest, so a guest without that agent is left alone by `size`, and so
-is one on a host without cgroup v2 by `high`.
+is one on a host without cgroup v2 by `high`.  Guests that show the same memory and the same
+pressure are taken to share a cgroup, for which one of them stands.
 """
 
 from dataclasses import dataclass
@@ -145,6 +146,8 @@ class Senpai:
         stalled_s, current, largest, found = self._look(telemetry)
         acts = running(telemetry) & (telemetry.weight != 0) & ~np.isnan(stalled_s)
         acts &= (current > 0) & (largest > 0)
+        if c.knob == HIGH:
+            acts &= _stands_for_its_cgroup(telemetry)
 
         stall_us = np.maximum(stalled_s - kept.stalled_s, 0.0) * 1e6
         begins = np.isnan(stall_us)
@@ -175,6 +178,20 @@ class Senpai:
         stalled_s = column(telemetry, "agent_psi_some_s")
         applied = telemetry.applied_target_bytes
         return stalled_s, telemetry.current_bytes, telemetry.max_bytes, applied
+
+
+def _stands_for_its_cgroup(telemetry: Telemetry) -> Bools:
+    """(H, G) the first by its id of those who show the same memory and the same pressure."""
+
+    def same(values: Ints | Floats) -> Bools:
+        equal: Bools = values[:, :, None] == values[:, None, :]
+        return equal
+
+    order = np.where(telemetry.present, telemetry.guest_id, np.iinfo(np.int64).max)
+    earlier = order[:, None, :] < order[:, :, None]
+    shared = same(telemetry.cgroup_current_bytes) & same(telemetry.cgroup_psi_some_s) & earlier
+    first: Bools = shared.sum(axis=2) == 0
+    return first
 
 
 def _blank(hosts: int, guests: int) -> Guests:

@@ -185,6 +185,15 @@ def test_senpai_leaves_alone_whose_pressure_or_memory_is_not_told(knob: str, lac
     assert senpai_run(knob, *[0.0] * 9, **other | {lacks: unknown}) == [-1] * 9
 
 
+def test_one_guest_stands_for_those_in_a_cgroup() -> None:
+    policy = senpai.Senpai()
+    own = {"cgroup_current_bytes": [[2 * GIB, GIB, 2 * GIB, 2 * GIB]]}
+    together = reading(1, 4, guest_id=[[7, 3, 5, 9]], cgroup_psi_some_s=[[1, 1, 1, 2]], **own)
+    decision, _, _ = policy.decide(together, policy.reset(1, 4))
+    assert decision.memory_high_bytes is not None
+    assert decision.memory_high_bytes.tolist() == [[-1, GIB, 2 * GIB, 2 * GIB]]
+
+
 def test_senpai_goes_on_from_what_the_guest_has_if_another_set_the_limit() -> None:
     sent = senpai_run("size", *[0.0] * 8, applied_target_bytes=3 * GIB, current_bytes=3 * GIB)
     assert sent[7] == int(3 * GIB * 0.99) // PAGE * PAGE

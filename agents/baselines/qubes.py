@@ -11,13 +11,15 @@ Kept as they are in the original:
 - What donors will give is taken off what acceptors get: memory that is not there yet is not shared.
 - A donor of less than 10 MiB is not asked when memory is short.
 - All is rounded to 0.999, so that a little stays free, beside 50 MiB.
-- Used memory counts the guest's swap in use but not its page cache.
+- Used memory counts the guest's swap in use but not its page cache.  A guest reports it again when
+  it has changed by 30 MB, or risen by half of that to more than 10/13 of its memory (meminfo-writer
+  of qubes-linux-utils).
 - A donor that does not move is left out (`no_progress`) until it has given what it was asked for,
   or prefers more than it has.
 
 What differs on a host with KVM: free memory is what is available less what guests may still take
-without asking.  Guests are looked at every second, where the original waits for their reports and
-polls ten times a second while memory moves.  There is no administrative domain with a preference of
+without asking.  Hosts are balanced every second, where the original waits for a report and polls
+ten times a second while memory moves.  There is no administrative domain with a preference of
 its own, and nobody asks for memory to start a guest (`balloon` is what would be asked).
 """
 
@@ -52,6 +54,7 @@ class QubesConfig:
     movement_bytes: int = 150 * MIB  # or if so much moves in all
     floor_bytes: int = 45 * MIB  # stays free when a guest grows
     slow_bytes: int = int(12.5 * MIB)  # a donor is behind by more than that
+    report_bytes: int = 30_000 * 1024  # a guest reports a change of use by more than that
     done_bytes: int = 25 * MIB  # and has come along when behind by no more than that
 
     def __post_init__(self) -> None:
@@ -183,6 +186,7 @@ class Guests(NamedTuple):
     """What is remembered of guests."""
 
     guest_id: Ints  # (H, G)
+    reported: Ints  # (H, G) [bytes] used, -1 never
     seen: Ints  # (H, G) [bytes] size at the last look
     no_progress: Bools  # (H, G)
 
@@ -212,8 +216,9 @@ class Qubes:
         """Balance host by host, and carry out what there is memory for."""
         guest_id = np.where(telemetry.present, telemetry.guest_id, UNKNOWN)
         kept = follow(state.guests, guest_id, _blank)
-        kept = kept._replace(no_progress=kept.no_progress.copy())
-        used, free = _used(telemetry), free_bytes(telemetry)
+        used = self._reported(telemetry, kept.reported)
+        kept = kept._replace(no_progress=kept.no_progress.copy(), reported=used)
+        free = free_bytes(telemetry)
         acts = running(telemetry) & (telemetry.weight != 0)
         acts &= (telemetry.current_bytes > 0) & (telemetry.max_bytes > 0)
         target = np.full(guest_id.shape, UNKNOWN, np.int64)
@@ -223,6 +228,15 @@ class Qubes:
                 target[host, slot] = size
         guests = kept._replace(guest_id=guest_id, seen=telemetry.current_bytes.copy())
         return Decision(target), QubesState(guests), telemetry.time_s + self.config.period_s
+
+    def _reported(self, telemetry: Telemetry, last: Ints) -> Ints:
+        """(H, G) [bytes] used by the last report of each guest, -1 never."""
+        used, total = _used(telemetry)
+        least = self.config.report_bytes
+        high = (used > last) & (used > total * 10 // 13)
+        change = np.abs(used - last)
+        reports = (last < 0) | (change > least) | (high & (change > least // 2))
+        return np.where((used >= 0) & reports, used, last)
 
     def _host(
         self, telemetry: Telemetry, host: int, kept: Guests, used: Ints, free: int, acts: Bools
@@ -290,8 +304,8 @@ def _is_worth(
     return moved > c.movement_bytes
 
 
-def _used(telemetry: Telemetry) -> Ints:
-    """(H, G) [bytes] used without page cache, and the guest's swap; -1 unknown."""
+def _used(telemetry: Telemetry) -> tuple[Ints, Ints]:
+    """(H, G) [bytes] used without page cache, and the guest's swap, -1 unknown; its MemTotal."""
     total, free = telemetry.stats_total_bytes, telemetry.stats_free_bytes
     caches = telemetry.stats_caches_bytes
     known = (total >= 0) & (free >= 0) & (caches >= 0)
@@ -300,10 +314,10 @@ def _used(telemetry: Telemetry) -> Ints:
     )
     held = np.where(telemetry.deflate_on_oom == 1, np.maximum(telemetry.max_bytes - then, 0), 0)
     swap = np.maximum(column(telemetry, "agent_swap_used_bytes"), 0)
-    used: Ints = np.where(known, np.maximum(total - held - free - caches, 0) + swap, UNKNOWN)
-    return used
+    used = np.maximum(total - held - free - caches, 0) + swap
+    return np.where(known, used, UNKNOWN), total - held
 
 
 def _blank(hosts: int, guests: int) -> Guests:
     nobody = np.full((hosts, guests), UNKNOWN, np.int64)
-    return Guests(nobody, nobody.copy(), np.zeros((hosts, guests), bool))
+    return Guests(nobody, nobody.copy(), nobody.copy(), np.zeros((hosts, guests), bool))

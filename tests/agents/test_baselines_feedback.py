@@ -297,6 +297,22 @@ def test_qmemman_takes_from_who_has_more_and_gives_what_came() -> None:
     assert sum(sizes) + free == 4 * GIB + 100 * MIB
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "heard"),
+    [(500, 529, 500), (500, 471, 500), (500, 530, 530), (500, 470, 470), (900, 916, 916)],
+)
+def test_a_guest_of_qubes_reports_what_has_changed_enough(
+    before: int, now: int, heard: int
+) -> None:
+    """[MiB] of 1 GiB; 30,000 KiB, or half of that above 10/13."""
+    policy = qubes.Qubes()
+    state = policy.reset(1, 2)
+    for tick, used in enumerate((before, now)):
+        telemetry = qubes_reading(float(tick), [GIB, GIB], [used * MIB, 0], GIB)
+        _, state, _ = policy.decide(telemetry, state)
+    assert state.guests.reported[0, 0] == heard * MIB
+
+
 def test_qmemman_leaves_out_who_does_not_move() -> None:
     policy = qubes.Qubes()
     state = policy.reset(1, 2)

@@ -51,7 +51,7 @@ from memsim.state import (
     SWAPPED,
     UNBACKED,
 )
-from memsim.throttle import PAID, RECLAIMS, worker_returns
+from memsim.throttle import PAID, RECLAIMS, worker_charged, worker_returns
 from memsim.waits import book_waiters
 
 
@@ -194,7 +194,7 @@ def _read_code(m: Machine, r: int, t: float) -> bool:
     hs.free_pages -= missing
     hs.cached_pages += missing
     gr.usage += missing
-    m.request[r].owed += int(missing * hs.sub)
+    worker_charged(m, r, missing)
     gs.code_resident += missing
     if cls == NOMINAL:
         gs.code_read += missing
@@ -296,7 +296,7 @@ def _has_pages(m: Machine, r: int, t: float) -> bool:
         # A request of many positionings stands for many small ones: so do its faults.
         charged = m.group[row].charged
         need, cost, cls = fault(m, p, store, rq.ops > 1.0, t)
-        rq.owed += int((m.group[row].charged - charged) * m.host[0].sub)
+        worker_charged(m, r, m.group[row].charged - charged)
         if need == NEED_READ:
             _set_state(m, r, R_PAGE, t)
             rq.parent = read_of(m, p)

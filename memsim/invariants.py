@@ -4,60 +4,13 @@ import numpy as np
 
 from memsim import sharing, state
 from memsim.account import N_CLASSES
+from memsim.invariants_lists import check_held, check_lists, walk
+from memsim.law import Broken
+from memsim.law import equal as _equal
+from memsim.law import need as _need
 from memsim.machine import Machine
 from memsim.spec import Op
 from memsim.state import NOBODY
-
-
-class Broken(AssertionError):
-    """A conservation law does not hold."""
-
-
-def _need(good: bool, where: str, what: str) -> None:
-    if not good:
-        raise Broken(f"{where}: {what}")
-
-
-def _equal(a: object, b: object, where: str, what: str) -> None:
-    _need(bool(a == b), where, f"{what}: {a} != {b}")
-
-
-def _walk(m: Machine, row: int, forward: str) -> list[int]:
-    seen: list[int] = []
-    p = int(m.lists[row]["head"])
-    while p != NOBODY:
-        seen.append(p)
-        if len(seen) > len(m.page):
-            raise Broken(f"list {row}: runs in a circle")
-        p = int(m.page[p][forward])
-    return seen
-
-
-def _pages_of(m: Machine, entries: list[int], level: str) -> int:
-    # Pages that the entries of a list stand for.
-    huge = {int(bl["first"]): int(bl["pages"]) for bl in m.block if bl[level]}
-    return sum(huge.get(p, 1) for p in entries)
-
-
-def _check_lists(m: Machine, where: str) -> None:
-    guests = int(m.host[0]["guests"])
-    for row in range(guests * state.GUEST_LISTS):
-        pages = _walk(m, row, "gnext")
-        n = _pages_of(m, pages, "guest_huge")
-        _equal(n, int(m.lists[row]["count"]), where, f"guest list {row} count")
-        good = (m.page["glist"][pages] == 1 + row % state.GUEST_LISTS).all()
-        _need(bool(good), where, f"guest list {row}: a page thinks it is elsewhere")
-    for row in range(guests * state.GUEST_LISTS, len(m.lists)):
-        if row >= guests * state.GUEST_LISTS + 2 * (1 + int(m.host[0]["groups"])):
-            break
-        pages = _walk(m, row, "hnext")
-        n = _pages_of(m, pages, "host_huge")
-        _equal(n, int(m.lists[row]["count"]), where, f"host list {row} count")
-        states = m.page["hstate"][pages]
-        listed = (state.RESIDENT, state.CACHED, state.MERGED, state.LENT)
-        good = bool(np.isin(states, listed).all())
-        _need(good, where, f"host list {row}: holds a page that is not resident")
-        _need(bool((m.page["hlist"][pages] != 0).all()), where, f"host list {row}: a page unaware")
 
 
 def _check_guest(m: Machine, g: int, where: str) -> None:
@@ -135,7 +88,7 @@ def _check_reported(m: Machine, gs: np.record, pages: np.ndarray, where: str) ->
         part = told[bl["first"] - gs["page0"] :][: bl["pages"]]
         _need(bool(part.all()) or not part.any(), where, "half a block is reported")
     row = int(np.flatnonzero(m.guest["page0"] == gs["page0"])[0]) * state.GUEST_LISTS
-    listed = m.page["gflags"][_walk(m, row + state.ORDER_0, "gnext")] & state.G_REPORTED != 0
+    listed = m.page["gflags"][walk(m, row + state.ORDER_0, "gnext")] & state.G_REPORTED != 0
     _need(bool((np.diff(listed.astype(np.int8)) >= 0).all()), where, "reported pages go first")
 
 
@@ -509,7 +462,8 @@ def check(m: Machine, where: str) -> None:
         Broken: naming the place, the law and the numbers.
     """
     assert m.book.shape[-1] == N_CLASSES
-    _check_lists(m, where)
+    check_lists(m, where)
+    check_held(m, where)
     for g in range(int(m.host[0]["guests"])):
         _check_guest(m, g, f"{where} guest {g}")
         _check_vcpus(m, g, f"{where} guest {g}")

@@ -108,6 +108,19 @@ def return_to_guest(m: Machine, e: int, k: int, t: float) -> tuple[int, float]:
 
 
 @kernel
+def worker_charged(m: Machine, r: int, pages: int) -> None:
+    """Note what an emulator's worker has just charged: it owes what of that is above `memory.high`.
+
+    What it charged below is nothing that it has to pay for if others go above later (try_charge of
+    mm/memcontrol.c: memcg_nr_pages_over_high).
+    """
+    row = group_of(m, m.request[r].guest)
+    gr = m.group[row]
+    if pages > 0 and above_high(m, row):
+        m.request[r].owed += int(min(pages, gr.usage - gr.high) * m.host[0].sub)
+
+
+@kernel
 def worker_returns(m: Machine, r: int, t: float) -> tuple[int, float]:
     """Go on with what an emulator's worker owes for what its request charged above `memory.high`.
 

@@ -7,7 +7,7 @@ import pytest
 
 from memsim import state
 from memsim.fleet import Fleet
-from memsim.invariants import Broken
+from memsim.law import Broken
 from memsim.spec import Act, Cgroup, Device, Entry, GuestSpec, Op, Pattern, Phase
 from tests.memsim.hosts import (
     DISK,

@@ -178,6 +178,28 @@ def test_who_pays_for_a_request_holds_no_pages_for_it() -> None:
     assert asleep > 20
 
 
+def test_a_worker_owes_nothing_for_what_it_charged_below_high() -> None:
+    # A slow read is under way, far below high, when another task takes the guest above that.
+    one = guest(
+        task(sleep(1.0), read(0, count=64, pattern=IN_ORDER)),
+        task(sleep(1.0 + SLOW_READ_S / 10), allocate(1)),
+        regions=[file(64), anon(1500)],
+        pages=2048,
+        vcpus=2,
+        high_pages=1500,
+        emulator_pages=0,
+    )
+    spec = host(one, devices=(FLASH, SLOW), swap_pages=0)
+    fleet = run(spec)
+    above = 0
+    for t in np.arange(1.0, 1.0 + 8 * SLOW_READ_S, SLOW_READ_S / 8):
+        fleet.advance(np.array([t]))
+        m = machine(fleet)
+        above += int(m.group[1]["usage"] > 1500)
+        assert above or m.request["owed"].max() == 0
+    assert above > 0
+
+
 @pytest.mark.parametrize(("used", "stays"), [(-1, 768), (300, 300), (0, 0)])
 def test_what_an_emulator_uses_stays_in_memory_under_any_limit(used: int, stays: int) -> None:
     # Nothing else is used: step by step all but that goes, without a single disk request.

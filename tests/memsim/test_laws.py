@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from memsim.fleet import Fleet
-from memsim.invariants import Broken
+from memsim.law import Broken
 from memsim.spec import HostSpec, Op, Phase
 
 from .builders import anon, guest, host, random_host

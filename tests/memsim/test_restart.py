@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from memsim.invariants import Broken
+from memsim.law import Broken
 from memsim.params import BALLOON_DEFLATE_S, RESTART_S
 from memsim.spec import Act, Curve, Entry, GuestSpec, HostSpec, Op, Phase
 

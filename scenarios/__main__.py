@@ -54,7 +54,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--policy", help=f"who sets targets: {', '.join(names())} or my_module:MyPolicy"
     )
-    parser.add_argument("--seed", type=int, default=0, help="what draws all random parts")
+    parser.add_argument("--seed", type=_seed, default=0, help="what draws all random parts")
     parser.add_argument("--json", metavar="FILE", help="write all counters, bytes and seconds")
     parser.add_argument(
         "--every",
@@ -63,7 +63,10 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
         default=0.0,
         help="with --json: also memory over time, a sample each TIME (5s)",
     )
-    return parser.parse_args(given)
+    options = parser.parse_args(given)
+    if options.every and not options.json:
+        parser.error("--every: samples are written by --json FILE, which is missing")
+    return options
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -91,6 +94,12 @@ def _span(text: str) -> float:
         return parse_seconds(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"got {text!r}, {error}") from None
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number of 0 or more")
+    return int(text)
 
 
 def _watched(

@@ -111,8 +111,10 @@ class Guest(Config):
             raise ValueError("expected either profile or work")
         if self.min.of(self.size) > self.size:
             raise ValueError(f"min: {self.min.of(self.size)}: expected at most size, {self.size}")
-        if self.stop is not None and self.stop <= self.start:
-            raise ValueError(f"stop: {self.stop}: expected after start, {self.start}")
+        last = self.start + (self.count - 1) * self.start_every
+        if self.stop is not None and self.stop <= last:
+            of = "start" if last == self.start else "the start of the last of them"
+            raise ValueError(f"stop: {self.stop}: expected after {of}, {last}")
         if self.on_demand and self.start:
             raise ValueError("start: expected none, because the guest boots on demand")
         return self

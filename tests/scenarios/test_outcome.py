@@ -193,6 +193,12 @@ def test_the_command_runs_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit):
         main([str(path), "--every", "often"])
     assert "often" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([str(path), "--every", "1s"])
+    assert "--every: samples are written by --json" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([str(path), "--seed", "-1"])
+    assert "got '-1', expected a whole number" in capsys.readouterr().err
     assert main([str(path), "--set", "host.cores=0"]) == 2
     assert "host.cores: got 0" in capsys.readouterr().err
     assert main([str(path), "--policy", "nobody"]) == 2

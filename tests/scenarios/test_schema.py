@@ -157,6 +157,15 @@ def test_two_guests_of_one_name_are_refused() -> None:
         build(Scenario, data, "bad.yaml")
 
 
+def test_guests_that_start_at_intervals_stop_after_the_last_of_them() -> None:
+    data = changed("guests.1.start_every", "20s")
+    data["guests"][1]["stop"] = "21s"
+    build(Scenario, data, "good.yaml")
+    data["guests"][1]["stop"] = "20s"
+    with pytest.raises(ConfigError, match=r"stop: 20.0: expected after the start of the last"):
+        build(Scenario, data, "bad.yaml")
+
+
 def test_what_is_resident_at_the_start_must_fit() -> None:
     data = changed("guests.1.memory", "resident")
     data["guests"][1] |= {"size": "1GiB", "cgroup": None}

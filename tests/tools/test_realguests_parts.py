@@ -209,6 +209,20 @@ def test_mistakes_are_told_in_a_line(
     assert capsys.readouterr().err.strip()
 
 
+@pytest.mark.parametrize("command", ["run", "simulate"])
+def test_a_scenario_without_two_marks_is_refused_before_it_runs(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(image, "require", lambda *programs: None)
+    monkeypatch.setattr(image, "find", lambda *folder: IMAGE)
+    turns = ", ".join(f"{{do: signal, guest: guest-{n}, event: turn}}" for n in (1, 2, 3))
+    timeline = f"timeline=[{turns}, {{do: mark, name: end}}]"
+    assert main([command, "experiment_a", "--set", timeline]) == 2
+    printed = capsys.readouterr()
+    assert "timeline: 1 marks; expected at least two" in printed.err
+    assert not printed.out
+
+
 def test_a_program_with_a_loader_is_told_from_one_without() -> None:
     def elf(kind: int) -> bytes:
         header = bytearray(64)

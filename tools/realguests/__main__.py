@@ -10,10 +10,11 @@ from types import FrameType
 
 from configs.loading import ConfigError, write_atomic
 from contract.host import HostError
-from scenarios import load
+from scenarios import Scenario, load
+from scenarios.schema import Mark
 from tools.realguests import compare, experiment, image, record, simulated
 from tools.realguests.modes import Mode
-from tools.realguests.problems import Problem, Unavailable
+from tools.realguests.problems import Problem, Refused, Unavailable
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 UNAVAILABLE = 3  # exit status: this machine cannot, as opposed to 2: something is wrong
@@ -85,7 +86,7 @@ def prepare(options: argparse.Namespace) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run on real guests."""
     modes, settings = _modes(options.mode), tuple(options.set)
-    scenario = load(options.scenario, settings)
+    scenario = _comparable(options.scenario, settings)
     image.require("qemu-system-x86_64")
     booted = image.find()
     found = []
@@ -99,7 +100,7 @@ def run(options: argparse.Namespace) -> None:
 def simulate(options: argparse.Namespace) -> None:
     """Run in the simulator; repeated runs have seeds of their own."""
     settings = tuple(options.set)
-    scenario = load(options.scenario, settings)
+    scenario = _comparable(options.scenario, settings)
     found = []
     for mode in _modes(options.mode):
         for seed in range(options.repeat):
@@ -126,6 +127,18 @@ def show(options: argparse.Namespace) -> None:
 
 
 COMMANDS = {"prepare": prepare, "run": run, "simulate": simulate, "compare": show}
+
+
+def _comparable(name: str, settings: Sequence[str]) -> Scenario:
+    # Before minutes are spent on a run that nothing could be said of.
+    scenario = load(name, settings)
+    marks = sum(isinstance(entry, Mark) for entry in scenario.timeline)
+    if marks < 2:
+        raise Refused(
+            f"{scenario.name}: timeline: {marks} marks; expected at least two, because what is"
+            " compared lies between the first and the last"
+        )
+    return scenario
 
 
 def _modes(text: str) -> list[Mode]:

@@ -15,7 +15,7 @@ from tools.realguests.archive import Entry, newc
 from tools.realguests.headroom import Headroom
 from tools.realguests.image import Image
 from tools.realguests.modes import Mode
-from tools.realguests.pressure import find_hierarchy, pressure
+from tools.realguests.pressure import PREFIX, Hierarchy, find_hierarchy, leavings, pressure
 from tools.realguests.problems import Unavailable
 from tools.realguests.qemu import Hardware, command, enter, fill
 
@@ -131,6 +131,31 @@ def test_pressure_needs_root_and_says_so(tmp_path: Path, monkeypatch: pytest.Mon
         pass
     with pressure({}, 0, tmp_path) as made:
         assert made.join(None) == ()
+
+
+def test_what_a_killed_run_left_is_named_with_what_ends_it(tmp_path: Path) -> None:
+    gone, here = 1 << 30, os.getpid()  # no process has a number beyond 2^22
+    for process in (gone, here):
+        (tmp_path / f"swap-{process}").touch()
+        group = tmp_path / f"{PREFIX}-{process}-all"
+        group.mkdir()
+        (group / "cgroup.procs").write_text("71\n72\n")
+    hierarchy = Hierarchy(tmp_path, "memory.max", "max", 2)
+    assert leavings(hierarchy, tmp_path) == [
+        "kill 71 72",
+        f"swapoff {tmp_path}/swap-{gone}",
+        f"rm {tmp_path}/swap-{gone}",
+        f"rmdir {tmp_path}/{PREFIX}-{gone}-all",
+    ]
+
+
+def test_a_run_does_not_begin_beside_what_another_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    (tmp_path / f"swap-{1 << 30}").touch()
+    with pytest.raises(Unavailable, match="swapoff"), pressure({}, MIB, tmp_path):
+        pass
 
 
 def test_pressure_is_taken_back_after_an_error(tmp_path: Path) -> None:

@@ -62,13 +62,15 @@ def pressure(limits: Mapping[str, int | None], swap: int, folder: Path) -> Itera
         folder: where the file goes; not on a tmpfs.
 
     Raises:
-        Unavailable: not root, or the kernel lacks the memory controller or swap.
+        Unavailable: not root, the kernel lacks the memory controller or swap, or a run that was
+            killed has left some behind.
     """
     if not limits and not swap:
         yield Pressure(None, {})
         return
     if os.geteuid() != 0:
         raise Unavailable("host pressure (cgroups and swap) needs root; run the command as root")
+    _nothing_left(find_hierarchy(Path("/proc/mounts").read_text()) if limits else None, folder)
     with ExitStack() as stack:
         if swap:
             stack.enter_context(_swap(swap, folder / f"swap-{os.getpid()}"))
@@ -81,6 +83,32 @@ def pressure(limits: Mapping[str, int | None], swap: int, folder: Path) -> Itera
         for name, limit in limits.items():
             made.set_limit(name, limit)
         yield made
+
+
+def leavings(hierarchy: Hierarchy | None, folder: Path) -> list[str]:
+    """The commands that take back what runs left that were killed before they could."""
+    kills, swaps, removals = [], [], []  # in this order: a cgroup is busy until all have ended
+    groups = hierarchy.root.glob(f"{PREFIX}-*") if hierarchy else ()
+    for group in sorted(groups):
+        if not _alive(group.name.removeprefix(f"{PREFIX}-").split("-")[0]):
+            held = " ".join((group / "cgroup.procs").read_text().split())
+            kills += [f"kill {held}"] if held else []
+            removals.append(f"rmdir {group}")
+    for file in sorted(folder.glob("swap-*")):
+        if not _alive(file.name.removeprefix("swap-")):
+            swaps += [f"swapoff {file}", f"rm {file}"]
+    return kills + swaps + removals
+
+
+def _nothing_left(hierarchy: Hierarchy | None, folder: Path) -> None:
+    # Its guests and its swap would be part of all that is measured.
+    if commands := leavings(hierarchy, folder):
+        lines = "".join(f"\n  {command}" for command in commands)
+        raise Unavailable(f"a run that was killed left guests or swap behind; end them by{lines}")
+
+
+def _alive(process: str) -> bool:
+    return Path("/proc", process).exists()
 
 
 def find_hierarchy(mounts: str) -> Hierarchy:

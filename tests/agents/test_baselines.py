@@ -177,3 +177,10 @@ def test_anyones_policy_is_found_in_the_current_folder(
             load_policy(wrong)
     with pytest.raises(UnknownPolicy, match="TypeError"):
         load_policy("my_module:MyPolicy", {"speed": 3})
+
+
+def test_the_page_of_policies_has_all_of_them() -> None:
+    page = Path(__file__).parents[2] / "docs" / "policies.md"
+    titles = [line for line in page.read_text().splitlines() if line.startswith("## ")]
+    described = {name.strip() for title in titles for name in title[3:].split("(")[0].split(",")}
+    assert described == set(names())

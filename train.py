@@ -63,8 +63,23 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+class Stop:
+    """Hears SIGTERM and Ctrl-C; whatever a library makes of it, it was a stop."""
+
+    def __init__(self) -> None:
+        """Listen, but not to a signal that whoever started the program had it ignore."""
+        self.asked = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._hear)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        raise KeyboardInterrupt
+
+    def over(self) -> None:
+        """Once is enough: what is left is to leave."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         CheckpointError,
         ExportError,
     )
-    signal.signal(signal.SIGTERM, _interrupt)
+    stop = Stop()
     folder = options.resume
     try:
         if options.resume:
@@ -107,16 +122,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             config = load(TrainConfig, source, [*options.overrides, *named])
             folder = options.runs / config.name
         train(config, folder, make_course, lambda line: print(line, flush=True))
-    except problems as error:
-        print(error, file=sys.stderr)
+    except (Exception, KeyboardInterrupt) as error:
+        if stop.asked:
+            stop.over()
+            print(f"\nstopped; continue with: python train.py --resume {folder}", file=sys.stderr)
+            return 130
+        if isinstance(error, problems):
+            print(error, file=sys.stderr)
+        elif isinstance(error, OSError):
+            print(f"{error.filename or folder}: {error.strerror or error}", file=sys.stderr)
+        else:
+            raise
         return 2
-    except OSError as error:
-        print(f"{error.filename or folder}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
-        print(f"\nstopped; continue with: python train.py --resume {folder}", file=sys.stderr)
-        return 130
     return 0
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,43 +100,68 @@ def test_another_configuration_is_not_overwritten(
     assert "ppo.epochs: 1 there, 2 wanted" in said
 
 
-def run_until(config: Path, runs: Path, ready: Path, stop: signal.Signals) -> int:
-    """Train in a process of its own; send `stop` as soon as there is a file `ready`."""
+# Trains, and sends itself a signal just before the `count`-th call of a function.
+STOPPING = """\
+import importlib, os, sys
+import train
+
+owner, name, count, stop = *sys.argv[1:3], int(sys.argv[3]), int(sys.argv[4])
+module, _, inner = owner.partition(":")
+place = importlib.import_module(module)
+place = getattr(place, inner) if inner else place
+original = getattr(place, name)
+calls = 0
+
+def stopping(*arguments, **options):
+    global calls
+    calls += 1
+    if calls == count:
+        os.kill(os.getpid(), stop)
+    return original(*arguments, **options)
+
+setattr(place, name, stopping)
+sys.exit(train.main(sys.argv[5:]))
+"""
+MOMENTS = {  # what is about to be called, for which time
+    "cloning": ("agents.learned.run", "_tick", 3),
+    "cloned": ("agents.learned.progress:Recorder", "_on_rollout_start", 1),
+    "acting": ("agents.learned.progress:Recorder", "_on_step", ROLLOUT + 5),
+    "writing": ("os", "replace", 6),
+    "learning": ("agents.learned.progress:Recorder", "_on_rollout_end", 3),
+}
+
+
+def run_until(config: Path, runs: Path, moment: str, stop: signal.Signals) -> int:
+    """Train in a process of its own, stopped at that moment; returns how it ended."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(ROOT / "train.py"), str(config), "--runs", str(runs)]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 240
-    while not ready.exists():
-        assert process.poll() is None, "it ended before it was to be stopped"
-        assert time.monotonic() < deadline, f"{ready} did not come"
-        time.sleep(0.002)
-    process.send_signal(stop)
-    _, said = process.communicate(timeout=60)
-    if stop is signal.SIGTERM:
-        assert f"stopped; continue with: python train.py --resume {runs / 'tiny'}" in said
-    return process.returncode
+    where = [str(part) for part in (*MOMENTS[moment], int(stop))]
+    command = [sys.executable, "-c", STOPPING, *where, str(config), "--runs", str(runs)]
+    run = subprocess.run(
+        command, env=environment, stderr=subprocess.PIPE, text=True, timeout=240, check=False
+    )
+    if stop is not signal.SIGKILL:
+        expected = f"stopped; continue with: python train.py --resume {runs / 'tiny'}"
+        assert expected in run.stderr
+    return run.returncode
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("stop", "status"), [(signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+    ("moment", "stop", "status"),
+    [
+        *((moment, signal.SIGKILL, -9) for moment in MOMENTS),
+        ("cloning", signal.SIGTERM, 130),
+        ("writing", signal.SIGTERM, 130),
+        ("acting", signal.SIGINT, 130),
+        ("learning", signal.SIGINT, 130),
+    ],
 )
-@pytest.mark.parametrize("iteration", [None, 0, 1], ids=["cloning", "cloned", "learning"])
 def test_a_stopped_run_resumes_to_the_same_end(
-    config: Path,
-    straight: Path,
-    tmp_path: Path,
-    iteration: int | None,
-    stop: signal.Signals,
-    status: int,
+    config: Path, straight: Path, tmp_path: Path, moment: str, stop: signal.Signals, status: int
 ) -> None:
     run = tmp_path / "tiny"
-    ready = "tb" if iteration is None else f"checkpoints/{iteration:06d}.npz"
-    assert run_until(config, tmp_path, run / ready, stop) == status
+    assert run_until(config, tmp_path, moment, stop) == status
     assert not (run / "card.md").exists()
-    for file in (run / "checkpoints").glob("*.npz"):
-        if iteration is None or int(file.stem) > iteration:
-            file.unlink()  # the run was quicker than the signal
     assert train.main(["--resume", str(run)]) == 0
     assert_same_end(run, straight)
 
@@ -239,6 +263,28 @@ def test_an_evaluation_is_not_overwritten(
     assert train.main([str(config), "--runs", str(tmp_path)]) == 2
     assert f"tiny: holds {name} of an evaluation; choose another" in capsys.readouterr().err
     assert (folder / "config.yaml").read_text() == "name: tiny\n"
+
+
+def test_what_a_library_makes_of_an_interrupt_is_a_stop(
+    config: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def swallow(*_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise ImportError("half imported") from None
+
+    monkeypatch.setattr("agents.learned.run.train", swallow)
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        assert train.main([str(config), "--runs", str(tmp_path)]) == 130
+    finally:
+        for number, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
+            signal.signal(number, handler)
+    assert f"train.py --resume {tmp_path / 'tiny'}" in capsys.readouterr().err
 
 
 def test_resume_needs_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,6 +74,12 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
         metavar="FIELD=VALUE",
         help="change the configuration, such as seeds.count=20 or scored=10min; repeatable",
     )
+    parser.add_argument(
+        "--split",
+        choices=("train", "validation", "test"),
+        help="which hosts, machines and times; test is for the last comparison (default: the"
+        " configuration's, validation)",
+    )
     parser.add_argument("--traces", metavar="DIR", help="folder of measured traces to replay")
     parser.add_argument(
         "--json", metavar="FILE", help="write every metric per episode and per guest"
@@ -99,10 +105,10 @@ def main(given: Sequence[str] | None = None) -> int:
 def evaluate(options: argparse.Namespace, command: str) -> None:
     """Everything between the command line and the report."""
     config = _config(options)
-    where = Path(options.out or Path("runs") / (options.name or config.name))
+    where = Path(options.out or Path("runs") / (options.name or _name(config)))
     found, workloads = entrants(config), prepare(config)
     reference = reference_label(config, found)
-    for sentence in workloads.traces:
+    for sentence in (*_about_split(config), *workloads.traces):
         print(sentence)
     content = folder.digest(config, found, workloads)
     results = folder.kept(where, content)
@@ -164,7 +170,32 @@ def _config(options: argparse.Namespace) -> Evaluation:
         overrides.append(f"policies=[{names}]")
     if options.traces:
         overrides += [f'traces_folder="{options.traces}"', "traces=measured"]
-    return load(Evaluation, source, overrides)
+    if options.split:
+        overrides.append(f"split={options.split}")
+    config = load(Evaluation, source, overrides)
+    if config.split == "test" and options.split != "test":
+        raise ConfigError(
+            f"{source}: split: test: expected only on the command line, as --split test"
+        )
+    return config
+
+
+def _name(config: Evaluation) -> str:
+    """Of the run's folder; the splits do not overwrite each other."""
+    return config.name if config.split in ("validation", "all") else f"{config.name}-{config.split}"
+
+
+def _about_split(config: Evaluation) -> tuple[str, ...]:
+    """Which hosts, and that the test is no place to choose on."""
+    seeds = config.host_seeds
+    said = f"Split {config.split}: hosts of the seeds {seeds[0]} to {seeds[-1]}."
+    if config.split != "test":
+        return (said,)
+    return (
+        said,
+        "The test split is meant to be opened once, for all policies together, when nothing is"
+        " to be chosen any more: choose by validation, and change nothing after this.",
+    )
 
 
 def _run(

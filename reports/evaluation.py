@@ -73,7 +73,7 @@ def run(
     """
     folder = cache or reference.cache_folder()
     grid = Grid(config.period, config.end_s)
-    seeds = tuple(range(config.seeds.first, config.seeds.first + config.seeds.count))
+    seeds = tuple(config.host_seeds)
     settings: dict[tuple[int, Arm], Setting] = {}
     for index, scenario in enumerate(scenarios):
         for mechanisms in dict.fromkeys(entrant.mechanisms for entrant in entrants):

@@ -50,12 +50,11 @@ class FolderError(Exception):
 
 def digest(config: Evaluation, entrants: Sequence[Entrant], workloads: Workloads) -> str:
     """What the results depend on: configuration, hosts as drawn, policies, code and versions."""
-    seeds = range(config.seeds.first, config.seeds.first + config.seeds.count)
     hosts = [
         draw(scenario.with_arm(mechanisms), seed).spec
         for scenario in workloads.scenarios
         for mechanisms in dict.fromkeys(entrant.mechanisms for entrant in entrants)
-        for seed in seeds
+        for seed in config.host_seeds
     ]
     return fingerprint.of(
         dump(config),
@@ -98,7 +97,7 @@ def write(folder: Path, config: Evaluation, results: Results, content: str) -> N
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / FIGURES, ignore_errors=True)
     write_atomic(folder / CONFIG, dump(config))
-    write_atomic(folder / SEED, f"{config.seeds.first}\n")
+    write_atomic(folder / SEED, f"{config.host_seeds[0]}\n")
     write_atomic(folder / VERSIONS, json.dumps(versions(), indent=2) + "\n")
     storage.write(folder, results)
     write_atomic(folder / DIGEST, content + "\n")

@@ -5,10 +5,11 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from configs.loading import Config, Seconds
+from scenarios import splits
 from scenarios.schema import Arm
+from scenarios.splits import SEEDS_A_SPLIT, Split
 
 Setting = float | int | bool | str
-TRAINING_SEEDS = 2**20  # hosts of training have this seed or a greater one
 
 
 class ScenarioUse(Config):
@@ -16,21 +17,22 @@ class ScenarioUse(Config):
 
     scenario: str = Field(description="name of one that ships, or a path")
     set: tuple[str, ...] = Field(default=(), description="changes to it, `path.to.field=value`")
+    split: Split | None = Field(default=None, description="takes part in this one alone")
 
 
 class Seeds(Config):
-    """Hosts are drawn from consecutive seeds, all below those of training."""
+    """Hosts are drawn from consecutive seeds of a split; `splits.SEEDS` has where each begins."""
 
-    first: int = Field(default=1000, ge=0, lt=TRAINING_SEEDS)
+    first: int = Field(default=1000, ge=0, lt=SEEDS_A_SPLIT, description="number in the split")
     count: int = Field(default=8, ge=1, le=10_000)
 
     @model_validator(mode="after")
-    def _apart_from_training(self) -> Self:
-        if self.first + self.count > TRAINING_SEEDS:
+    def _within_a_split(self) -> Self:
+        if self.first + self.count > SEEDS_A_SPLIT:
             raise ValueError(
                 f"the last of {self.count} seeds from {self.first} on is"
-                f" {self.first + self.count - 1}; expected less than {TRAINING_SEEDS}, where the"
-                " hosts of training begin: a policy must not be judged on hosts it has learned from"
+                f" {self.first + self.count - 1}; expected less than {SEEDS_A_SPLIT}, where those"
+                " of another split begin: a policy must not be judged on hosts it has learned from"
             )
         return self
 
@@ -84,8 +86,9 @@ class Evaluation(Config):
     traces_folder: str | None = Field(
         default=None, description="left out: OVERCOMMIT_TRACES, or ../shared/traces"
     )
-    split: Literal["train", "validation", "test", "all"] = Field(
-        default="validation", description="of machines and time, for replays"
+    split: Split = Field(
+        default="validation",
+        description="of seeds, profiles, machines and time; test only by --split test",
     )
     bootstrap: Bootstrap = Bootstrap()
 
@@ -96,11 +99,24 @@ class Evaluation(Config):
         names = [arm.name for arm in self.arms] or list(self.policies)
         if len(set(names)) != len(names):
             raise ValueError(f"{names}: expected every name once")
+        if not self.uses:
+            raise ValueError(f"scenarios: expected one that takes part in the split {self.split}")
         for field in ("warm_up", "scored"):
             samples = getattr(self, field) / self.period
             if abs(samples - round(samples)) > 1e-9:
                 raise ValueError(f"{field}: expected whole periods of {self.period:g} s")
         return self
+
+    @property
+    def host_seeds(self) -> range:
+        """Of the hosts, in the split."""
+        return splits.seeds(self.split, self.seeds.first, self.seeds.count)
+
+    @property
+    def uses(self) -> tuple[ScenarioUse, ...]:
+        """The scenarios that take part in the split."""
+        chosen = "validation" if self.split == "all" else self.split
+        return tuple(use for use in self.scenarios if use.split in (None, chosen))
 
     @property
     def end_s(self) -> float:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import scenarios
 from configs.loading import ConfigError
 from reports.settings import Evaluation
-from scenarios import datasets, traces
+from scenarios import datasets, splits, traces
 from scenarios.adapting import Adapted, adapt
 from scenarios.schema import Scenario
 
@@ -28,11 +28,12 @@ def prepare(config: Evaluation) -> Workloads:
         scenarios.traces.TraceError: `traces_folder` was named and holds no traces, or what there
             is cannot be replayed.
     """
-    loaded = [scenarios.load(use.scenario, use.set) for use in config.scenarios]
+    loaded = [scenarios.load(use.scenario, use.set) for use in config.uses]
     _refuse_twins([scenario.name for scenario in loaded])
     measured = config.traces != "synthetic" and _measured(config)
     source = "folder" if measured else "synthetic"
     prepared = tuple(_prepared(scenario, config, source) for scenario in loaded)
+    _refuse_strangers(prepared, config)
     if not any(scenario.replay for scenario in prepared):
         return Workloads(prepared, ("Workloads are synthetic; no trace is replayed.",), "")
     folder = traces.folder(config.traces_folder)
@@ -58,6 +59,13 @@ def _refuse_twins(names: Sequence[str]) -> None:
             f"scenarios: {', '.join(twins)}: expected every scenario once; one that differs in its"
             " settings needs a name of its own, as in `set: [name=another]`"
         )
+
+
+def _refuse_strangers(prepared: Sequence[Scenario], config: Evaluation) -> None:
+    """Nobody is judged on what belongs to another split."""
+    found = [said for scenario in prepared for said in splits.strangers(scenario, config.split)]
+    if found:
+        raise ConfigError("\n".join(found))
 
 
 def _adapted(scenario: Scenario) -> tuple[Scenario, Adapted | None]:

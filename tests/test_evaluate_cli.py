@@ -304,3 +304,19 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     for word in ("mean score", "examples:", "runs/mine", "--traces", "bitbrains"):
         assert word in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_the_test_split_is_opened_only_when_asked_for_and_says_so(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate.main(["tiny.yaml", "--set", "split=test"]) == 2
+    assert "expected only on the command line, as --split test" in capsys.readouterr().err
+    alone = ["tiny.yaml", "--policies", "static", "--set", "seeds.count=1"]
+    assert evaluate.main(alone) == 0
+    assert "Split validation: hosts of the seeds 5 to 5." in capsys.readouterr().out
+    assert evaluate.main([*alone, "--split", "test"]) == 0
+    printed = capsys.readouterr().out
+    assert "Split test: hosts of the seeds 262149 to 262149." in printed
+    assert "opened once" in printed
+    assert "Report: runs/tiny-test/report.html" in printed
+    assert (folder / "runs/tiny/report.html").exists()

@@ -1,0 +1,78 @@
+"""Nothing that policies are chosen or tested on is within reach of training."""
+
+from itertools import combinations
+
+import pytest
+
+import scenarios
+from agents.learned.ppo import HOSTS_A_SEED
+from agents.learned.settings import TrainConfig
+from configs.loading import load, packaged
+from envs.keys import pool_host
+from envs.settings import settle
+from reports.settings import Evaluation
+from scenarios import profiles, splits
+from scenarios.schema import Scenario
+
+TRAINING = [name for name in packaged("train") if "/" not in name]
+EVALUATIONS = packaged("evaluate")
+
+
+def test_no_seed_belongs_to_two_splits() -> None:
+    for one, other in combinations(splits.SEEDS.values(), 2):
+        assert one.stop <= other.start or other.stop <= one.start
+    assert all(own.stop <= splits.LEARNING for own in splits.SEEDS.values())
+    assert all(len(own) >= splits.SEEDS_A_SPLIT for own in splits.SEEDS.values())
+
+
+def test_seeds_are_counted_from_where_the_split_begins() -> None:
+    assert list(splits.seeds("test", 2, 2)) == [2**18 + 2, 2**18 + 3]
+    assert splits.seeds("all", 2, 2) == splits.seeds("validation", 2, 2)
+    with pytest.raises(ValueError, match="expected at most 262144"):
+        splits.seeds("validation", 2**18 - 1, 2)
+
+
+def test_held_out_profiles_ship() -> None:
+    assert set(splits.PROFILES) <= set(profiles.names())
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_training_reaches_nothing_of_validation_and_test(name: str) -> None:
+    config = load(TrainConfig, f"train/{name}")
+    first = HOSTS_A_SEED * (config.seed + 1)
+    for host in (0, config.environment.hosts - 1):
+        seed, _ = pool_host(first + host, 3, config.environment.pool)
+        assert seed >= splits.LEARNING
+    settings = settle(config.environment.scenarios)
+    assert [said for one in settings.scenarios for said in splits.strangers(one, "train")] == []
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_an_evaluation_draws_from_its_split_alone(name: str, split: splits.Split) -> None:
+    config = load(Evaluation, f"evaluate/{name}", [f"split={split}"])
+    own = splits.SEEDS[split]
+    assert own.start <= config.host_seeds[0] and config.host_seeds[-1] < own.stop
+    for use in config.uses:
+        found = splits.strangers(as_evaluated(use.scenario, use.set, split), split)
+        assert list(found) == []
+
+
+def as_evaluated(name: str, changes: tuple[str, ...], split: splits.Split) -> Scenario:
+    scenario = scenarios.load(name, changes)
+    if scenario.replay is None:
+        return scenario
+    replay = scenario.replay.model_copy(update={"split": split})
+    return scenario.model_copy(update={"replay": replay})
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_profile_of_another_split_is_a_stranger(split: splits.Split) -> None:
+    said = list(splits.strangers(scenarios.load("unseen"), split))
+    assert said[0] == f"unseen: profile 'desktop' belongs to the split validation, not {split}"
+    assert list(splits.strangers(scenarios.load("unseen"), "validation")) == []
+
+
+def test_a_replay_of_all_machines_is_a_stranger_everywhere() -> None:
+    said = list(splits.strangers(scenarios.load("replay"), "train"))
+    assert said == ["replay: replay.split: all: expected train"]

@@ -59,9 +59,9 @@ def settle(
 ) -> Settings:
     """Read the scenarios and check everything.
 
-    A scenario is laid out for the episode: its length becomes that of the episode.  A replay of
-    all traces becomes one of the split `train`, so that nothing is learnt from what policies are
-    chosen and tested on.
+    A scenario is laid out for the episode: its length becomes that of the episode.  A replay or
+    recording of all times becomes one of the split `train`, so that nothing is learnt from what
+    policies are chosen and tested on.
 
     Args:
         scenario: one, or several that the hosts of a batch take turns in.
@@ -107,4 +107,6 @@ def _laid_out(scenario: Scenario, length_s: float, warm_up_s: float | None) -> S
         changes["warm_up"] = warm_up_s
     if scenario.replay is not None and scenario.replay.split == "all":
         changes["replay"] = scenario.replay.model_copy(update={"split": "train"})
+    if scenario.recordings.split == "all":
+        changes["recordings"] = scenario.recordings.model_copy(update={"split": "train"})
     return scenario.model_copy(update=changes)

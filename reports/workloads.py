@@ -1,14 +1,15 @@
 """The scenarios of an evaluation as they are run, and which traces they replay."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import scenarios
 from configs.loading import ConfigError
 from reports.settings import Evaluation
-from scenarios import datasets, splits, traces
+from scenarios import check, datasets, recordings, splits, traces
 from scenarios.adapting import Adapted, adapt
+from scenarios.recordings import Recording
 from scenarios.schema import Scenario
 
 
@@ -30,25 +31,78 @@ def prepare(config: Evaluation) -> Workloads:
     """
     loaded = [scenarios.load(use.scenario, use.set) for use in config.uses]
     _refuse_twins([scenario.name for scenario in loaded])
-    measured = config.traces != "synthetic" and _measured(config)
+    replays = any(scenario.replay for scenario in loaded)
+    measured = replays and config.traces != "synthetic" and _measured(config)
     source = "folder" if measured else "synthetic"
-    prepared = tuple(_prepared(scenario, config, source) for scenario in loaded)
+    followed = {scenario.name: recordings.used(check.works_of(scenario)) for scenario in loaded}
+    lacking = _lacking(config, followed)
+    prepared = tuple(
+        _prepared(scenario, config, source, "synthetic" if scenario.name in lacking else "folder")
+        for scenario in loaded
+    )
     _refuse_strangers(prepared, config)
-    if not any(scenario.replay for scenario in prepared):
-        return Workloads(prepared, ("Workloads are synthetic; no trace is replayed.",), "")
-    folder = traces.folder(config.traces_folder)
+    said, content = [], []
     if measured:
         adapted = tuple(_adapted(scenario) for scenario in prepared)
+        prepared = tuple(one for one, _ in adapted)
         used = [found for _, found in adapted if found is not None]
-        said = [_about(used, folder)]
+        said.append(_about(used, _folder(config)))
         said += dict.fromkeys(sentence for found in used for sentence in found.said)
-        return Workloads(tuple(one for one, _ in adapted), tuple(said), _fingerprint(folder))
-    sentence = f"Replays the synthetic traces that ship (split {config.split})"
-    if config.traces != "synthetic":
-        sentence += (
-            f"; no measured traces in {folder} ({traces.VARIABLE} or --traces names another)"
+        content.append(_fingerprint(_folder(config)))
+    elif replays:
+        said.append(f"Replays the synthetic traces that ship (split {config.split}){_why(config)}.")
+    if any(followed.values()):
+        said += _about_recordings(config, followed, lacking)
+    if not said:
+        said.append("Workloads are synthetic; no trace is replayed.")
+    return Workloads(prepared, tuple(said), "\n".join(content))
+
+
+def _folder(config: Evaluation) -> Path:
+    return traces.folder(config.traces_folder)
+
+
+def _why(config: Evaluation) -> str:
+    """Why no measured traces are used, if somebody might wonder."""
+    if config.traces == "synthetic":
+        return ""
+    folder = _folder(config)
+    return f"; no measured traces in {folder} ({traces.VARIABLE} or --traces names another)"
+
+
+def _lacking(
+    config: Evaluation, followed: Mapping[str, Sequence[Recording]]
+) -> dict[str, tuple[str, ...]]:
+    """The scenarios that follow stand-ins, and the recordings that there are not."""
+    if config.traces == "synthetic":
+        return dict.fromkeys(followed, ())
+    found = {name: recordings.missing(used, _folder(config)) for name, used in followed.items()}
+    return {name: lacks for name, lacks in found.items() if lacks}
+
+
+def _about_recordings(
+    config: Evaluation,
+    followed: Mapping[str, Sequence[Recording]],
+    lacking: Mapping[str, Sequence[str]],
+) -> list[str]:
+    """Which scenarios follow recorded page numbers and request rates, and which stand-ins."""
+    said = []
+    real = {name: used for name, used in followed.items() if used and name not in lacking}
+    if real:
+        names = dict.fromkeys(one.name for used in real.values() for one in used)
+        said.append(
+            f"Guests of {', '.join(real)} follow recordings: {', '.join(names)}, from"
+            f" {_folder(config)} (split {config.split})."
         )
-    return Workloads(prepared, (sentence + ".",), "")
+    invented = [name for name, used in followed.items() if used and name in lacking]
+    if invented:
+        absent = dict.fromkeys(one for name in invented for one in lacking[name])
+        why = f"; no {', '.join(absent)} in {_folder(config)}" if absent else ""
+        said.append(
+            f"Guests of {', '.join(invented)} follow synthetic stand-ins for recordings"
+            f" (split {config.split}){why}."
+        )
+    return said
 
 
 def _refuse_twins(names: Sequence[str]) -> None:
@@ -90,8 +144,11 @@ def _measured(config: Evaluation) -> bool:
     return datasets.available()
 
 
-def _prepared(scenario: Scenario, config: Evaluation, source: str) -> Scenario:
+def _prepared(scenario: Scenario, config: Evaluation, source: str, recorded: str) -> Scenario:
     changes: dict[str, object] = {"warm_up": config.warm_up, "length": config.scored}
+    folder = config.traces_folder if recorded == "folder" else None
+    own = {"source": recorded, "split": config.split, "folder": folder}
+    changes["recordings"] = scenario.recordings.model_copy(update=own)
     if scenario.replay is not None:
         wanted = {"source": source, "split": config.split, "folder": None}
         if source == "folder":

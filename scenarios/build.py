@@ -8,8 +8,8 @@ multiplied (model section 10).
 import io
 import math
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import assert_never
 
@@ -18,11 +18,13 @@ import numpy as np
 from configs.loading import ConfigError
 from memsim import spec
 from memsim.content import UNIQUE
+from scenarios import recordings
 from scenarios.content import content_numbers
-from scenarios.curves import Drawn, Product, draw_curve, multiply
+from scenarios.curves import Drawn, Product, Recorded, draw_curve, multiply
 from scenarios.quantities import Span
 from scenarios.randomise import Vary
-from scenarios.randomness import Key, stream
+from scenarios.randomness import Key, pick, stream
+from scenarios.recordings import Recordings
 from scenarios.work import (
     Access,
     Allocate,
@@ -37,7 +39,6 @@ from scenarios.work import (
     Repeat,
     Signal,
     Sleep,
-    Stream,
     Task,
     Touch,
     Wait,
@@ -76,6 +77,7 @@ class Owner:
     events: tuple[str, ...]
     vary: Vary
     jobs: int = 1  # what `vcpus` of a script stands for
+    recordings: Recordings = field(default_factory=Recordings)
 
     def stream(self, purpose: str) -> np.random.Generator:
         """This guest's draws for one purpose."""
@@ -130,7 +132,11 @@ class _CurveTable:
                     if curve.shared is None
                     else stream(owner.key, f"shared curve {curve.shared}")
                 )
-                self._drawn[name] = draw_curve(curve, rng, owner.end_s)
+                self._drawn[name] = (
+                    recordings.rates(curve, owner.recordings, rng, owner.end_s)
+                    if isinstance(curve, Recorded)
+                    else draw_curve(curve, rng, owner.end_s)
+                )
         return self._drawn[name]
 
 
@@ -165,7 +171,7 @@ def build_work(work: Work, owner: Owner) -> Built:
             tasks.append(spec.Task(writer.phases(task, start), weight=task.weight))
             task_names.append(own_name)
     kernel = owner.pages(work.kernel.of(owner.size))
-    streams = tuple(_recorded(stream, owner.page) for stream in work.streams.values())
+    streams = tuple(_stream(work, name, sizes, owner) for name in work.streams)
     return Built(
         tuple(regions),
         tuple(curves.curves),
@@ -197,18 +203,34 @@ def _instances(work: Work, name: str, owner: Owner) -> int:
     return max(users, default=1)
 
 
-def _recorded(stream: Stream, page: int) -> np.ndarray:
+def _stream(work: Work, name: str, sizes: Mapping[str, int], owner: Owner) -> np.ndarray:
+    """(N,) int32 pages that a stream refers to."""
+    source = work.streams[name]
+    if source.file is not None:
+        return _recorded(source.file, source.column, owner.page)
+    used = [
+        sizes[phase.region]
+        for task in work.tasks.values()
+        for _, phase in walk(task.phases)
+        if isinstance(phase, Access) and phase.stream == name
+    ]
+    rng = owner.stream(f"stream {name}")
+    trace = pick(source.trace, rng, "")
+    return recordings.pages(trace, owner.recordings, min(used, default=1), rng.random())
+
+
+def _recorded(path: str, column: str, page: int) -> np.ndarray:
     """(N,) int32 pages of the host that a recorded string of 4 KiB pages refers to.
 
     Raises:
         ConfigError: the file or its column is not there.
     """
     try:
-        with np.load(io.BytesIO(Path(stream.file).read_bytes()), allow_pickle=False) as file:
-            numbers = np.asarray(file[stream.column], np.int64)
+        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
+            numbers = np.asarray(file[column], np.int64)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ConfigError(
-            f"{stream.file}: expected an .npz file with an array {stream.column!r}: {error}"
+            f"{path}: expected an .npz file with an array {column!r}: {error}"
         ) from error
     return (numbers // (page // ACCESS_BYTES)).astype(np.int32)
 

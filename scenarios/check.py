@@ -38,6 +38,18 @@ def work_of(scenario: Scenario, guest: Guest) -> Work:
     return profiles.find(str(guest.profile), scenario.profiles)
 
 
+def works_of(scenario: Scenario) -> Iterator[Work]:
+    """Everything that some guest of the scenario may run, replays left out.
+
+    Raises:
+        ConfigError: a profile does not exist.
+    """
+    for guest in scenario.guests:
+        yield work_of(scenario, guest)
+    for name in scenario.randomise.profiles:
+        yield profiles.find(name, scenario.profiles)
+
+
 def _names_differ(scenario: Scenario) -> Iterator[str]:
     names = sorted(name for guest in scenario.guests for name in guest.names)
     for name, following in pairwise(names):

@@ -78,6 +78,19 @@ class Walk(Config):
     shared: str | None = None
 
 
+class Recorded(Config):
+    """Requests to a real service minute by minute; `low` is none, `high` the busiest minute."""
+
+    kind: Literal["recorded"]
+    trace: str = Field(description="such as worldcup98; see recordings")
+    low: float = Field(default=0.0, ge=0)
+    high: float = Field(ge=0)
+    compression: float = Field(
+        default=12.0, gt=0, description="seconds of the recording in one second"
+    )
+    shared: str | None = None
+
+
 class Product(Config):
     """Several curves, multiplied."""
 
@@ -85,7 +98,7 @@ class Product(Config):
     of: tuple[str, ...] = Field(min_length=2)
 
 
-Curve = Annotated[Points | Daily | Bursts | Walk | Product, Field(discriminator="kind")]
+Curve = Annotated[Points | Daily | Bursts | Walk | Recorded | Product, Field(discriminator="kind")]
 
 
 def draw_curve(

@@ -241,6 +241,7 @@ def _occupant(place: Place, guest: Guest, guest_id: int, name: str, start: float
         events=tuple(check.events(work)),
         vary=guest.vary,
         jobs=guest.jobs or vcpus or 1,
+        recordings=scenario.recordings,
     )
     built = build_work(work, owner)
     facts = guest_facts(place, guest, guest_id, name, built)

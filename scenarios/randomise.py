@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from configs.loading import Bytes, Config, Seconds, parse_bytes
 from scenarios.machine import AsyncFaults, Defragment, Hints, Kernel, Resizing
+from scenarios.mixes import Mix, some_weight
 from scenarios.quantities import parse_amount
 
 
@@ -14,12 +15,6 @@ class Vary(Config):
 
     sizes: float = Field(default=0.0, ge=0, le=1)
     rates: float = Field(default=0.0, ge=0, le=2)
-
-
-def _some_weight(mix: dict[str, float]) -> dict[str, float]:
-    if any(weight < 0 for weight in mix.values()) or (mix and sum(mix.values()) <= 0):
-        raise ValueError("expected weights of 0 or more, and one above 0")
-    return mix
 
 
 def _sizes(mix: dict[str, float]) -> dict[str, float]:
@@ -48,7 +43,6 @@ def _ordered(ends: tuple[float, float]) -> tuple[float, float]:
     return ends
 
 
-Mix = Annotated[dict[str, float], AfterValidator(_some_weight)]  # value -> how often, relatively
 SizeMix = Annotated[Mix, AfterValidator(_sizes)]
 AmountMix = Annotated[Mix, AfterValidator(_amounts)]
 CountMix = Annotated[Mix, AfterValidator(_whole)]
@@ -139,5 +133,5 @@ class Randomise(Config):
             if low > high:
                 raise ValueError(f"{field}: expected the shorter time first")
         for field in ("memory", "async_faults", "hinting", "resize", "kernels", "defrag"):
-            _some_weight(getattr(self, field))
+            some_weight(getattr(self, field))
         return self

@@ -14,6 +14,7 @@ from scenarios import check
 from scenarios.machine import AsyncFaults, Defragment, Hints, Host, Kernel, Reporting, Resizing
 from scenarios.quantities import GIB, Amount, AmountField
 from scenarios.randomise import Randomise, Range, Vary
+from scenarios.recordings import Recordings
 from scenarios.traces import STEP_S
 from scenarios.work import Profile, Work
 
@@ -334,6 +335,7 @@ class Scenario(Config):
     timeline: tuple[Entry, ...] = ()
     randomise: Randomise = Randomise()
     replay: Replay | None = None
+    recordings: Recordings = Recordings()
     sensors: Sensors = Sensors()
     arm: Arm = Field(default=Arm(), description="what overrides the mechanisms of all guests")
     warm_up: Seconds = Field(default=600.0, description="left out of the metrics")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from scenarios import check, recordings
 from scenarios.schema import Scenario
 
 Split = Literal["train", "validation", "test", "all"]
@@ -20,7 +21,10 @@ SEEDS = {  # of hosts
     "train": range(2**19, LEARNING),  # for tuning, which shares no host with learning either
 }
 SEEDS_A_SPLIT = 2**18  # that each has at least
-PROFILES = {"desktop": "validation", "hog": "validation"}  # that one split alone has
+PROFILES = {  # that one split alone has
+    **dict.fromkeys(("desktop", "hog"), "validation"),
+    **dict.fromkeys(("keyvalue", "analytics"), "test"),
+}
 
 
 def seeds(split: Split, first: int, count: int) -> range:
@@ -52,3 +56,6 @@ def strangers(scenario: Scenario, split: Split) -> Iterator[str]:
     replay = scenario.replay
     if replay is not None and replay.split != split:
         yield f"{scenario.name}: replay.split: {replay.split}: expected {split}"
+    own = scenario.recordings.split
+    if own != split and recordings.used(check.works_of(scenario)):
+        yield f"{scenario.name}: recordings.split: {own}: expected {split}"

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from configs.loading import Bytes, Config, Seconds
 from scenarios.content import Content
 from scenarios.curves import Curve, Product
+from scenarios.mixes import Mix
 from scenarios.quantities import Amount, AmountField, RateField, Span, SpanField
 
 MIB = 2**20
@@ -39,10 +40,23 @@ class Region(Config):
 
 
 class Stream(Config):
-    """A recorded reference string: numbers of 4 KiB pages, in order, in an .npz file."""
+    """A recorded reference string: numbers of 4 KiB pages, in order, in an .npz file.
 
-    file: str
+    A `trace` stands for as many pages as the smallest region has that it is used on, whatever
+    their size: see `recordings`.
+    """
+
+    file: str | None = None
     column: str = "page"
+    trace: Mix = Field(
+        default={}, description="instead of a file: recordings by name, one for each guest"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.file is None) == (not self.trace):
+            raise ValueError("expected either file or trace")
+        return self
 
 
 class Access(Config):

@@ -11,8 +11,8 @@ from configs.loading import load, packaged
 from envs.keys import pool_host
 from envs.settings import settle
 from reports.settings import Evaluation
+from reports.workloads import prepare
 from scenarios import profiles, splits
-from scenarios.schema import Scenario
 
 TRAINING = [name for name in packaged("train") if "/" not in name]
 EVALUATIONS = packaged("evaluate")
@@ -50,20 +50,11 @@ def test_training_reaches_nothing_of_validation_and_test(name: str) -> None:
 @pytest.mark.parametrize("name", EVALUATIONS)
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_an_evaluation_draws_from_its_split_alone(name: str, split: splits.Split) -> None:
-    config = load(Evaluation, f"evaluate/{name}", [f"split={split}"])
+    config = load(Evaluation, f"evaluate/{name}", [f"split={split}", "traces=synthetic"])
     own = splits.SEEDS[split]
     assert own.start <= config.host_seeds[0] and config.host_seeds[-1] < own.stop
-    for use in config.uses:
-        found = splits.strangers(as_evaluated(use.scenario, use.set, split), split)
-        assert list(found) == []
-
-
-def as_evaluated(name: str, changes: tuple[str, ...], split: splits.Split) -> Scenario:
-    scenario = scenarios.load(name, changes)
-    if scenario.replay is None:
-        return scenario
-    replay = scenario.replay.model_copy(update={"split": split})
-    return scenario.model_copy(update={"replay": replay})
+    for scenario in prepare(config).scenarios:
+        assert list(splits.strangers(scenario, split)) == []
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -76,3 +67,5 @@ def test_a_profile_of_another_split_is_a_stranger(split: splits.Split) -> None:
 def test_a_replay_of_all_machines_is_a_stranger_everywhere() -> None:
     said = list(splits.strangers(scenarios.load("replay"), "train"))
     assert said == ["replay: replay.split: all: expected train"]
+    said = list(splits.strangers(scenarios.load("pagecache"), "train"))
+    assert said == ["pagecache: recordings.split: all: expected train"]

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from configs.loading import ConfigError, dump, load, packaged, write_atomic
 from contract.host import HostError
 from contract.policy import PolicyError
-from reports import arms, folder, storage, table
+from reports import arms, cost, folder, storage, table
 from reports.entrants import Entrant, EntrantError, entrants, labels, reference_label
 from reports.episodes import Results
 from reports.evaluation import Progress, run
@@ -114,6 +114,8 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
     results = folder.kept(where, content)
     reused = results is not None
     if results is None:
+        expected = cost.minutes(config, workloads.scenarios, found, options.threads)
+        print(cost.sentence(expected, config, len(workloads.scenarios), len(found)), flush=True)
         results = _run(config, workloads, found, options.threads)
         folder.write(where, config, results, content)
     else:

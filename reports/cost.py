@@ -1,0 +1,90 @@
+"""What an evaluation costs, measured on the first minutes of some of its hosts."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from reports import reference
+from reports.entrants import Entrant
+from reports.reference import Grid
+from reports.settings import Evaluation
+from scenarios.draw import draw
+from scenarios.hosts import SimulatedHosts
+from scenarios.schema import Scenario
+
+HOSTS = 2  # of each scenario that are looked at
+SAMPLE_S = 300.0  # [s] of their lives
+# Samples of results, and threads that wait for the last host of a batch: a factor on hosts' time.
+OVERHEAD = 1.3
+# [s] of a policy's own time, reading and applying included, for a second of all hosts of a batch:
+# the mean of the baselines on eight guests, .05 to 1 ms.
+DECIDING = 2.5e-4
+
+Measure = Callable[[Scenario, Sequence[int], float], float]
+
+
+def minutes(
+    config: Evaluation,
+    scenarios: Sequence[Scenario],
+    entrants: Sequence[Entrant],
+    threads: int | None = None,
+    cache: Path | None = None,
+    measure: Measure | None = None,
+) -> float:
+    """[min] How long a run will take; within a factor of two on a machine with nothing else to do.
+
+    Args:
+        config: the configuration.
+        scenarios: as prepared.
+        entrants: who takes part.
+        threads: of the simulator.
+        cache: folder of reference runs, `reference.cache_folder()` if None.
+        measure: instead of `cpu_s`.
+    """
+    seeds = config.host_seeds
+    grid, folder = Grid(config.period, config.end_s), cache or reference.cache_folder()
+    sample_s = min(SAMPLE_S, config.end_s)
+    total_s = DECIDING * config.end_s * len(scenarios) * len(entrants)
+    at_once = min(threads or os.cpu_count() or 1, len(seeds))
+    for scenario in scenarios:
+        chosen = seeds[:HOSTS]
+        host_s = (measure or cpu_s)(scenario, chosen, sample_s) / len(chosen)
+        rounds = len(entrants) + _references(config, scenario, entrants, grid, folder)
+        lives_s = host_s / sample_s * config.end_s * len(seeds) * rounds
+        total_s += OVERHEAD * lives_s / at_once
+    return total_s / 60
+
+
+def _references(
+    config: Evaluation,
+    scenario: Scenario,
+    entrants: Sequence[Entrant],
+    grid: Grid,
+    folder: Path,
+) -> float:
+    """Runs of each guest alone that are still to do, in runs of all guests together."""
+    rounds = 0.0
+    for mechanisms in dict.fromkeys(entrant.mechanisms for entrant in entrants):
+        hosts = [draw(scenario.with_arm(mechanisms), seed).spec for seed in config.host_seeds]
+        alone = [reference.alone(host, slot) for host in hosts for slot in range(len(host.guests))]
+        rounds += reference.missing(alone, grid, folder) / max(len(alone), 1)
+    return rounds
+
+
+def cpu_s(scenario: Scenario, seeds: Sequence[int], sample_s: float) -> float:
+    """[s] CPU time of the first `sample_s` of some hosts together, all guests at their maximum."""
+    hosts = SimulatedHosts(scenario, len(seeds), threads=1)
+    hosts.reset(range(len(seeds)), list(seeds))
+    hosts.advance(hosts.time_s)  # what is compiled or loaded on first use is not the hosts' cost
+    begin_s = time.process_time()
+    hosts.advance(sample_s)
+    return time.process_time() - begin_s
+
+
+def sentence(found_min: float, config: Evaluation, scenarios: int, entrants: int) -> str:
+    """What is to be done and how long it takes, for people."""
+    hosts = scenarios * len(config.host_seeds)
+    lives = f"{entrants * hosts:,} lives of {config.end_s / 60:.0f} min: {entrants} x {hosts} hosts"
+    about = "under a minute" if found_min < 1 else f"about {found_min:.0f} min"
+    return f"To do: {lives}; {about} on this machine."

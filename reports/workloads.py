@@ -11,6 +11,7 @@ from scenarios import check, datasets, recordings, splits, traces
 from scenarios.adapting import Adapted, adapt
 from scenarios.recordings import Recording
 from scenarios.schema import Scenario
+from scenarios.traces import TraceError
 
 
 class Workloads(NamedTuple):
@@ -31,6 +32,8 @@ def prepare(config: Evaluation) -> Workloads:
     """
     loaded = [scenarios.load(use.scenario, use.set) for use in config.uses]
     _refuse_twins([scenario.name for scenario in loaded])
+    if config.traces_folder is not None and not Path(config.traces_folder).exists():
+        raise TraceError(f"{config.traces_folder}: there is no such folder or file of traces")
     replays = any(scenario.replay for scenario in loaded)
     measured = replays and config.traces != "synthetic" and _measured(config)
     source = "folder" if measured else "synthetic"

@@ -1,3 +1,4 @@
+import lzma
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from configs.loading import ConfigError
 from reports.settings import Evaluation
 from reports.workloads import prepare
 from scenarios.traces import TraceError
@@ -80,3 +82,25 @@ def test_a_folder_that_was_named_must_hold_traces(tmp_path: Path) -> None:
 def test_without_a_replay_no_trace_is_mentioned() -> None:
     found = prepare(config(scenarios=[{"scenario": "small"}]))
     assert found.traces == ("Workloads are synthetic; no trace is replayed.",)
+
+
+def test_recordings_are_followed_where_they_are_and_stand_ins_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "intensity").mkdir()
+    with lzma.open(tmp_path / "intensity/worldcup98_requests.csv.xz", "wt") as file:
+        file.write("period,count\n" + "\n".join(f"{i},{i}" for i in range(9000)) + "\n")
+    uses = [{"scenario": "crowds"}, {"scenario": "pagecache"}]
+    found = prepare(config(scenarios=uses, traces_folder=str(tmp_path)))
+    assert [one.recordings.source for one in found.scenarios] == ["folder", "synthetic"]
+    assert {one.recordings.split for one in found.scenarios} == {"validation"}
+    assert "Guests of crowds follow recordings: worldcup98, from" in found.traces[0]
+    assert "Guests of pagecache follow synthetic stand-ins" in found.traces[1]
+    assert "no page_refs/arc_P2, page_refs/arc_P3" in found.traces[1]
+
+    asked = prepare(config(scenarios=uses, traces="synthetic"))
+    assert {one.recordings.source for one in asked.scenarios} == {"synthetic"}
+    assert len(asked.traces) == 1 and "no page_refs" not in asked.traces[0]
+
+
+def test_nobody_is_judged_on_what_belongs_to_another_split() -> None:
+    with pytest.raises(ConfigError, match="profile 'desktop' belongs to the split validation"):
+        prepare(config(scenarios=[{"scenario": "unseen"}], split="test"))

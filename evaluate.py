@@ -5,13 +5,24 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from configs.loading import ConfigError, dump, load, packaged, write_atomic
 from contract.host import HostError
 from contract.policy import PolicyError
-from reports import arms, cost, folder, storage, table
+from reports import (
+    arms,
+    cost,
+    crowds,
+    density_report,
+    density_table,
+    folder,
+    service,
+    storage,
+    table,
+)
 from reports.entrants import Entrant, EntrantError, entrants, labels, reference_label
 from reports.episodes import Results
 from reports.evaluation import Progress, run
@@ -36,6 +47,7 @@ examples:
   python evaluate.py configs/evaluate/demo.yaml --policies slides,mine=runs/seed0+runs/seed1
   python evaluate.py configs/evaluate/bitbrains.yaml --traces ~/traces --set seeds.count=20
   python evaluate.py configs/evaluate/talk.yaml --json talk.json
+  python evaluate.py configs/evaluate/demo.yaml --density --slo "p95_slowdown<=1.10"
 
 A policy is a baseline (static, equal, slides ...), the folder of a training run, or a class of
 your own with the methods of contract.policy.  --traces takes tidy parquet files or GWA-T-12 CSV
@@ -80,6 +92,16 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
         help="which hosts, machines and times; test is for the last comparison (default: the"
         " configuration's, validation)",
     )
+    parser.add_argument(
+        "--density",
+        action="store_true",
+        help="instead: fill the hosts with ever more guests and tell how many each policy bears",
+    )
+    parser.add_argument(
+        "--slo",
+        metavar="LEVEL",
+        help="with --density: the service level to keep (default: p95_slowdown<=1.10)",
+    )
     parser.add_argument("--traces", metavar="DIR", help="folder of measured traces to replay")
     parser.add_argument(
         "--json", metavar="FILE", help="write every metric per episode and per guest"
@@ -108,7 +130,12 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
     where = Path(options.out or Path("runs") / (options.name or _name(config)))
     found, workloads = entrants(config), prepare(config)
     reference = reference_label(config, found)
-    for sentence in (*_about_split(config), *workloads.traces):
+    for sentence in _about_split(config):
+        print(sentence)
+    if options.density:
+        fill(config, found, where / crowds.FOLDER, options.threads)
+        return
+    for sentence in workloads.traces:
         print(sentence)
     content = folder.digest(config, found, workloads)
     results = folder.kept(where, content)
@@ -145,6 +172,33 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
     print(f"Report: {where / folder.REPORT}")
 
 
+def fill(
+    config: Evaluation, found: Sequence[Entrant], where: Path, threads: int | None = None
+) -> None:
+    """How many guests a host bears under each policy: run, print, write."""
+    level = service.parse(config.density.slo)
+    reference = reference_label(config, found)
+    print(crowds.cost(config, found))
+    with tqdm(total=1.0, desc="drawing hosts", bar_format=BAR, disable=None) as bar:
+        filled = crowds.fill(config, found, level, where, tqdm.write, _shown(bar), threads)
+    for sentence in filled.traces:
+        print(sentence)
+    rows = density_table.rows(filled.crowds, level, reference, seed=config.bootstrap.seed)
+    said = density_table.verdict(rows, level, reference)
+    density_table.show(rows, said, reference, table.terminal())
+    written = density_report.write(where, config, rows, said, level, reference)
+    print(f"Density: {written}")
+
+
+def _shown(bar: "tqdm[Any]") -> Progress:
+    """Progress on a bar; how much there is to do is known once the hosts are drawn."""
+
+    def total(seconds: float) -> None:
+        bar.reset(total=seconds)
+
+    return Progress(total, bar.set_description_str, bar.update)
+
+
 def _provenance(
     config: Evaluation, workloads: Workloads, found: Sequence[Entrant], command: str
 ) -> Provenance:
@@ -170,6 +224,8 @@ def _config(options: argparse.Namespace) -> Evaluation:
     if options.policies is not None:
         names = ", ".join(f'"{name.strip()}"' for name in options.policies.split(","))
         overrides.append(f"policies=[{names}]")
+    if options.slo is not None:
+        overrides.append(f'density.slo="{options.slo}"')
     if options.traces:
         overrides += [f'traces_folder="{options.traces}"', "traces=measured"]
     if options.split:
@@ -203,14 +259,8 @@ def _about_split(config: Evaluation) -> tuple[str, ...]:
 def _run(
     config: Evaluation, workloads: Workloads, found: Sequence[Entrant], threads: int | None
 ) -> Results:
-    # How much there is to do is known once the hosts are drawn.
     with tqdm(total=1.0, desc="drawing hosts", bar_format=BAR, disable=None) as bar:
-
-        def total(seconds: float) -> None:
-            bar.reset(total=seconds)
-
-        progress = Progress(total, bar.set_description_str, bar.update)
-        return run(config, workloads.scenarios, found, progress, threads)
+        return run(config, workloads.scenarios, found, _shown(bar), threads)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """What an evaluation is: configs/evaluate/*.yaml."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from configs.loading import Config, Seconds
+from configs.loading import Bytes, Config, Seconds
+from reports import service
 from scenarios import splits
+from scenarios.quantities import GIB
 from scenarios.schema import Arm
 from scenarios.splits import SEEDS_A_SPLIT, Split
 
@@ -52,6 +54,39 @@ class Bootstrap(Config):
     seed: int = Field(default=0, ge=0)
 
 
+def _level(text: str) -> str:
+    return str(service.parse(text))
+
+
+class Density(Config):
+    """How `--density` fills hosts: ever more guests on one machine."""
+
+    guests: tuple[int, ...] = Field(
+        default=(10, 12, 14, 17, 20, 24, 29, 35, 42, 50, 60),
+        description="on each host; a policy leaves after two counts in a row beyond the limit",
+    )
+    ram: Bytes = Field(default=12 * GIB, gt=0, description="of every host")
+    cores: int = Field(default=64, ge=1, description="so many that memory, not CPU, runs out")
+    swap: Bytes = Field(default=64 * GIB, gt=0)
+    warm_up: Seconds = Field(default=600.0, ge=0, description="instead of the evaluation's")
+    scored: Seconds = Field(default=1800.0, gt=0)
+    seeds: int = Field(default=6, ge=1, description="hosts of each count, from seeds.first on")
+    slo: Annotated[str, AfterValidator(_level)] = Field(
+        default="p95_slowdown<=1.10", description="the service level to keep"
+    )
+    mechanisms: dict[str, Arm] = Field(
+        default={}, description="name -> mechanisms; every policy under each; left out: as drawn"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.guests) < 2 or list(self.guests) != sorted(set(self.guests)):
+            raise ValueError(f"guests: {list(self.guests)}: expected two counts or more, rising")
+        if self.guests[0] < 1:
+            raise ValueError(f"guests: {self.guests[0]}: expected one or more")
+        return self
+
+
 class Evaluation(Config):
     """Policies (or arms) x scenarios x seeds."""
 
@@ -91,6 +126,7 @@ class Evaluation(Config):
         description="of seeds, profiles, machines and time; test only by --split test",
     )
     bootstrap: Bootstrap = Bootstrap()
+    density: Density = Field(default=Density(), description="what --density does")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

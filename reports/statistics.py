@@ -173,8 +173,8 @@ def _over_hosts(
         means = _group_means(drawn, total[table], count[table]) / count.sum()
         middle = total[table].sum() / count.sum()
         low, high = np.quantile(means, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-        stretch = _stretch(fewest, comparisons)
-        found.append((stretch * (middle - float(low)), stretch * (float(high) - middle)))
+        wider = stretch(fewest, comparisons)
+        found.append((wider * (middle - float(low)), wider * (float(high) - middle)))
     return found
 
 
@@ -220,7 +220,7 @@ def _draws(units: int, resamples: int, generator: np.random.Generator) -> np.nda
     return generator.multinomial(units, shares, size=resamples).astype(np.float64)
 
 
-def _stretch(units: int, comparisons: int) -> float:
+def stretch(units: int, comparisons: int = 1) -> float:
     """What a percentile interval of the mean of so few lacks of one by Student's t."""
     normal = norm.ppf((1 + LEVEL) / 2)
     return float(np.sqrt(units / (units - 1)) * _t(units - 1, comparisons) / normal)

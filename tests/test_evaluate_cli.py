@@ -320,3 +320,63 @@ def test_the_test_split_is_opened_only_when_asked_for_and_says_so(
     assert "opened once" in printed
     assert "Report: runs/tiny-test/report.html" in printed
     assert (folder / "runs/tiny/report.html").exists()
+
+
+FILLED = """\
+name: filled
+title: Filled
+scenarios: [{scenario: default}]
+policies: [static, slides]
+density:
+  {guests: [1, 2, 3, 4], ram: 1GiB, cores: 8, swap: 4GiB, warm_up: 20s, scored: 60s, seeds: 2}
+"""
+
+
+def test_density_fills_hosts_until_nobody_keeps_the_level(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "filled.yaml").write_text(FILLED)
+    named = ["filled.yaml", "--density", "--slo", "p90_slowdown<=1.5"]
+    assert evaluate.main([*named, "--policies", "slides"]) == 0
+    assert "p90_slowdown<=1.50 kept by" in capsys.readouterr().out
+    where = folder / "runs/filled/density"
+    parts = {path: path.stat().st_mtime_ns for path in (where / "parts").iterdir()}
+    first = (where / "density.csv").read_text()
+    assert evaluate.main([*named, "--policies", "slides,static"]) == 0
+    assert (
+        parts.items()
+        <= {path: path.stat().st_mtime_ns for path in (where / "parts").iterdir()}.items()
+    )
+    again = (where / "density.csv").read_text()
+    mine = [line for line in again.splitlines() if ",slides," in line]
+    assert mine == [line for line in first.splitlines() if ",slides," in line]
+    assert (where / "density.png").is_file()
+
+
+def test_a_damaged_part_is_run_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "filled.yaml").write_text(FILLED)
+    named = ["filled.yaml", "--density", "--policies", "static", "--set", "density.guests=[1, 2]"]
+    assert evaluate.main(named) == 0
+    first = capsys.readouterr().out
+    part = next((folder / "runs/filled/density/parts").iterdir())
+    whole = part.read_bytes()
+    part.write_bytes(whole[:20])
+    assert evaluate.main(named) == 0
+    assert part.read_bytes() == whole
+    assert capsys.readouterr().out == first
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--slo", "p95<=2"], "density.slo: got 'p95<=2'"),
+        (["--set", "density.guests=[9, 4]"], "expected two counts or more, rising"),
+        (["--set", "scenarios=[{scenario: small}]"], "needs a scenario whose guests are drawn"),
+    ],
+)
+def test_hosts_that_cannot_be_filled_are_a_clear_error(
+    folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    (folder / "filled.yaml").write_text(FILLED)
+    assert evaluate.main(["filled.yaml", "--density", *options]) == 2
+    assert said in capsys.readouterr().err

@@ -1,11 +1,15 @@
 """Devices: queues, positioning, transfer (model section 7).
 
 A request waits in its device's read or write queue.  What stands for many small requests (a coarse
-page read at random) is served in shares of 32 KiB, and others may come between.  Reads go before
-writes, but a waiting write starves for two batches of reads at most.  Adjacent queued swap writes
-merge.  Where a disk rotates, a batch goes up the disk in the order of sectors, as mq-deadline has
-it (block/mq-deadline.c); elsewhere it is one request.
+page read at random) is served in shares of 32 KiB; they come one by one, so others may come between
+and each share waits anew.  A long one in order is served in parts of the largest request, which
+were all queued when it was: they keep its place and follow each other.  Reads go before writes, but
+a waiting write starves for two batches of reads at most.  Adjacent queued swap writes merge.  Where
+a disk rotates, a batch goes up the disk in the order of sectors, as mq-deadline has it
+(__dd_dispatch_request of block/mq-deadline.c); elsewhere it is one request.
 """
+
+import numpy as np
 
 from memsim.account import HOST_SWAP, NOMINAL, QUEUED
 from memsim.events import request_entity, schedule
@@ -114,28 +118,42 @@ def unloaded_s(m: Machine, d: int, ops: float, size: float, contiguous: bool) ->
 
 
 @kernel
-def submit(m: Machine, r: int, t: float) -> None:
-    """Queue a request at its device."""
+def _enqueue(m: Machine, d: int, r: int, writing: bool) -> None:
+    # Behind all that have waited as long or longer.
+    dev = m.device[d]
     rq = m.request[r]
-    dev = m.device[rq.device]
+    first = dev.write_head if writing else dev.read_head
+    last = dev.write_tail if writing else dev.read_tail
+    before = last
+    if last != NOBODY and m.request[last].queued_s > rq.queued_s:
+        before, i = NOBODY, first
+        while m.request[i].queued_s <= rq.queued_s:
+            before, i = i, m.request[i].next
+    rq.next = first if before == NOBODY else m.request[before].next
+    if before != NOBODY:
+        m.request[before].next = r
+    elif writing:
+        dev.write_head = r
+    else:
+        dev.read_head = r
+    if before == last:
+        if writing:
+            dev.write_tail = r
+        else:
+            dev.read_tail = r
+    dev.waiting += 1
+
+
+@kernel
+def submit(m: Machine, r: int, t: float) -> None:
+    """Queue a request, or what is left of it, at its device."""
+    rq = m.request[r]
     book_waiters(m, r, t)
     integrate_device(m, rq.device, t)
     rq.state = R_QUEUED
-    rq.queued_s = t
-    rq.next = NOBODY
-    dev.waiting += 1
-    if is_write(rq.kind):
-        if dev.write_tail == NOBODY:
-            dev.write_head = r
-        else:
-            m.request[dev.write_tail].next = r
-        dev.write_tail = r
-    else:
-        if dev.read_tail == NOBODY:
-            dev.read_head = r
-        else:
-            m.request[dev.read_tail].next = r
-        dev.read_tail = r
+    if not rq.begun or rq.ops > 0.0:
+        rq.queued_s = t
+    _enqueue(m, rq.device, r, is_write(rq.kind))
     resnap_waiters(m, r)
     serve(m, rq.device, t)
 
@@ -240,42 +258,40 @@ def _seek_s(m: Machine, d: int, gap: int) -> float:
 
 
 @kernel
-def _position_s(m: Machine, d: int, r: int) -> float:
-    """Return the time [s] until the head of a disk is where a request begins, and move it there.
+def _reached(m: Machine, r: int, left: float) -> int:
+    # The sector that a request has come to with so many bytes left of it.
+    rq = m.request[r]
+    sectors = np.int64(np.ceil(max(0.0, left) / m.host[0].page_bytes))
+    return int(rq.sector + rq.count - sectors)
+
+
+@kernel
+def _position_s(m: Machine, d: int, r: int, size: float) -> float:
+    """Return the time [s] until the head of a disk is where a share begins, and move it to its end.
 
     The drive keeps what the head passed over since it last moved (multi-segmented cache; here one
     segment): reads within that leave the head where it is.  One a little ahead comes by itself.
     """
     dev = m.device[d]
     rq = m.request[r]
-    size = m.host[0].page_bytes
+    page = m.host[0].page_bytes
     reads = not is_write(rq.kind)
-    if reads and dev.buffer <= rq.sector and rq.sector + rq.count <= dev.head:
+    begin = _reached(m, r, rq.bytes) if rq.begun else rq.sector
+    end = _reached(m, r, rq.bytes - size)
+    if reads and dev.buffer <= begin and end <= dev.head:
         return 0.0
-    gap = (rq.sector - dev.head) * size
+    gap = (begin - dev.head) * page
     cost = 0.0 if gap == 0 else _seek_s(m, d, gap)
     passes = gap >= 0 and gap / dev.bytes_per_s <= cost
     if passes:
         cost = gap / dev.bytes_per_s
-    dev.head = rq.sector + rq.count
-    if rq.ops > 1.0:  # small ones here and there: the drive has little of what lies between
-        dev.buffer = dev.head
-    elif reads and (passes or gap == 0):
-        dev.buffer = max(dev.buffer, dev.head - int(DRIVE_BUFFER_BYTES // size))
-    else:
-        dev.buffer = rq.sector if reads else dev.head
-    return cost
-
-
-@kernel
-def _return_s(m: Machine, d: int, r: int) -> float:
-    # To go on with a request of which a part was served: at once if nobody came between.
-    dev = m.device[d]
-    end = m.request[r].sector + m.request[r].count
-    cost = 0.0 if dev.head == end else _seek_s(m, d, (end - dev.head) * m.host[0].page_bytes)
-    if dev.head != end:
-        dev.buffer = end
     dev.head = end
+    if rq.ops > 1.0:  # small ones here and there: the drive has little of what lies between
+        dev.buffer = end
+    elif reads and (passes or gap == 0):
+        dev.buffer = max(dev.buffer, end - int(DRIVE_BUFFER_BYTES // page))
+    else:
+        dev.buffer = begin if reads else end
     return cost
 
 
@@ -283,19 +299,18 @@ def _return_s(m: Machine, d: int, r: int) -> float:
 def _service_end(m: Machine, d: int, r: int, ops: float, size: float, t: float) -> float:
     dev = m.device[d]
     rq = m.request[r]
+    further_s = max(0.0, ops - 1.0) * dev.latency_s
     if dev.kind == ROTATING:
-        if not rq.begun:
-            first = _position_s(m, d, r)
-        elif ops > 0.0:  # one more of many small ones: not where the last one ended
+        if rq.begun and ops > 0.0:  # one more of many small ones: not where the last one ended
             first = min(1.0, ops) * dev.latency_s
-            dev.head = dev.buffer = rq.sector + rq.count
+            dev.head = dev.buffer = _reached(m, r, rq.bytes - size)
         else:
-            first = _return_s(m, d, r)
-        return t + first + max(0.0, ops - 1.0) * dev.latency_s + size / dev.bytes_per_s
-    # Latencies overlap, transfers share one path.
-    start = max(t + ops * dev.latency_s, dev.bus_s)
+            first = _position_s(m, d, r, size)
+        return t + first + further_s + size / dev.bytes_per_s
+    # Latencies overlap, transfers share one path; between small ones it is free for others.
+    start = max(t + min(1.0, ops) * dev.latency_s, dev.bus_s)
     dev.bus_s = start + size / dev.bytes_per_s
-    return dev.bus_s
+    return dev.bus_s + further_s
 
 
 @kernel
@@ -341,6 +356,8 @@ def end_share(m: Machine, r: int, t: float) -> bool:
     if rq.cls == NOMINAL:
         rq.nominal_s = max(0.0, rq.nominal_s - (t - rq.from_s))
     if rq.bytes > 0.5:
+        if dev.kind == ROTATING and rq.ops <= 0.0:  # the rest of a long one lies right behind
+            dev.latter = r
         submit(m, r, t)
         return False
     return True

@@ -11,7 +11,7 @@ from memsim.build import build
 from memsim.jit import entry
 from memsim.machine import Machine
 from memsim.spec import Device, DeviceKind
-from memsim.state import SWAP_READ, SWAP_WRITE
+from memsim.state import R_SERVED, SWAP_READ, SWAP_WRITE
 from tests.memsim.hosts import (
     DISK,
     FLASH,
@@ -170,6 +170,75 @@ def test_many_small_reads_leave_little_in_the_drives_buffer() -> None:
     _in_turns(m, np.zeros((1, 2)), 16.0)
     end = served_at(m, 500_000, int(m.device[0]["head"]), 1.0, 4096.0, 0.0)
     assert end > 4096 / 1.5e8 + 1e-3
+
+
+@entry
+def _side_by_side(m: Machine, ops: float, ends: np.ndarray) -> None:
+    # A share of many small reads and then one read, both begun at 0.
+    for i in range(2):
+        r = disk.new_request(m, SWAP_READ, 0, 0, NOMINAL)
+        m.request[r].count = 1
+        ends[i] = disk._service_end(m, 0, r, ops if i == 0 else 1.0, 32768.0, 0.0)
+
+
+def test_the_latencies_of_many_small_reads_leave_the_path_to_others() -> None:
+    ends = np.zeros(2)
+    _side_by_side(on(SSD), 8.0, ends)
+    transfer_s = 32768 / 5e8
+    np.testing.assert_allclose(ends, [8e-4 + transfer_s, 1e-4 + 2 * transfer_s])
+
+
+@entry
+def _long_among_short(m: Machine, shorts: np.ndarray, at_s: float, served: np.ndarray) -> float:
+    # A read of 2 MiB in order at sector 1000, and short ones queued behind it:
+    # `served` gets who is, share by share (the long one: -1).  Returns how long it was busy.
+    m.device[0].busy = m.device[0].parallel
+    for i in range(-1, shorts.size):
+        r = disk.new_request(m, SWAP_READ, 0, 0, NOMINAL)
+        m.request[r].sector = 1000 if i < 0 else shorts[i]
+        m.request[r].count = 512 if i < 0 else 1
+        m.request[r].bytes = 4096.0 * m.request[r].count
+        m.request[r].page = i
+        disk.submit(m, r, 0.0)
+    m.device[0].busy = 0
+    disk.serve(m, 0, at_s)
+    for k in range(served.size):
+        r = 0
+        while m.request[r].state != R_SERVED:
+            r += 1
+        served[k] = m.request[r].page
+        if disk.end_share(m, r, at_s):
+            disk.free_request(m, r)
+            disk.serve(m, 0, at_s)
+    return float(m.device[0].busy_s)
+
+
+# In its batch; and when it has waited too long, which all of it has, and the short ones too.
+@pytest.mark.parametrize("at_s", [0.0, 1.0])
+def test_the_parts_of_a_long_read_follow_each_other(at_s: float) -> None:
+    served = np.zeros(6, np.int64)
+    busy_s = _long_among_short(on(DISK), np.array([5000, 100_000]), at_s, served)
+    assert served.tolist() == [-1, -1, -1, -1, 0, 1]
+    seeks_s, transfer_s = 2 * NEAR_S + 8e-3, 514 * 4096 / 1.5e8
+    assert busy_s == pytest.approx(seeks_s + transfer_s, rel=1e-3)
+
+
+@entry
+def _second_part(m: Machine, sector: int) -> float:
+    # How long a read of one page takes after the first quarter of one of 2 MiB at sector 1000.
+    r = disk.new_request(m, SWAP_READ, 0, 0, NOMINAL)
+    m.request[r].sector, m.request[r].count, m.request[r].bytes = 1000, 512, 512 * 4096.0
+    disk.submit(m, r, 0.0)
+    other = disk.new_request(m, SWAP_READ, 0, 0, NOMINAL)
+    m.request[other].sector, m.request[other].count = sector, 1
+    return float(disk._service_end(m, 0, other, 1.0, 4096.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("sector", "wait_s"), [(1100, 0.0), (1128, 0.0), (1140, 12 * 4096 / 1.5e8)]
+)
+def test_the_drive_has_in_its_buffer_what_was_read_and_no_more(sector: int, wait_s: float) -> None:
+    assert _second_part(on(DISK), sector) == pytest.approx(wait_s + 4096 / 1.5e8)
 
 
 def test_flash_overlaps_latencies_and_shares_the_transfer() -> None:

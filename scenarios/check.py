@@ -173,6 +173,7 @@ def _kernel(scenario: Scenario) -> Iterator[str]:
     protects = host.protection is not None
     protects |= any(part.low or part.high is not None for part in host.cgroups.values())
     protects |= any(part.low or part.high is not None for part in scenario.guests)
+    protects |= bool(scenario.randomise.low or scenario.randomise.high)
     protects |= any(
         entry.low is not None or entry.high is not None
         for entry in scenario.timeline

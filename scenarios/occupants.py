@@ -131,6 +131,8 @@ def _replayed(place: Place, machine: Replayed, guest_id: int) -> Occupant:
         weight=int(weight),
         boot=uniform(drawn.boot, stream(place.key, "guest boot", guest_id)),
         mechanisms=random_mechanisms(drawn, place.key, guest_id),
+        low=random_limit(drawn.low, "low", machine.size, place, guest_id),
+        high=random_limit(drawn.high, "high", machine.size, place, guest_id),
         cooperation=random_cooperation(drawn, place.key, guest_id),
         emulator=drawn.emulator,
     )
@@ -182,6 +184,8 @@ def _random_guest(place: Place, guest_id: int) -> Guest:
         memory="fresh" if start else pick(drawn.memory, rng["memory"], "fresh"),
         mechanisms=random_mechanisms(drawn, place.key, guest_id),
         own_swap=random_swap(drawn, place.key, guest_id),
+        low=random_limit(drawn.low, "low", size, place, guest_id),
+        high=random_limit(drawn.high, "high", size, place, guest_id),
         cooperation=random_cooperation(drawn, place.key, guest_id),
         emulator=drawn.emulator,
         vary=drawn.vary,
@@ -213,6 +217,15 @@ def random_swap(drawn: Randomise, key: Key, guest_id: int) -> Amount | None:
     """A guest's own swap from the mix, None if there is no mix."""
     amount = pick(drawn.own_swap, stream(key, "guest own swap", guest_id), "")
     return parse_amount(amount) if amount else None
+
+
+def random_limit(
+    mix: dict[str, float], name: str, size: int, place: Place, guest_id: int
+) -> int | None:
+    """[bytes] memory.low or memory.high of a guest, whole pages; None: it has none of its own."""
+    amount = pick(mix, stream(place.key, f"guest memory {name}", guest_id), "")
+    limit = parse_amount(amount).of(size) // place.page * place.page if amount else 0
+    return limit or None
 
 
 def random_cooperation(drawn: Randomise, key: Key, guest_id: int) -> Cooperation:

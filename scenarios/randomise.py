@@ -97,6 +97,14 @@ class Randomise(Config):
         default={},
         description="a guest's own swap, size or share of its size; left out: the profile's",
     )
+    low: AmountMix = Field(
+        default={},
+        description="memory.low of a guest's own cgroup, size or share of its size; 0%: its share"
+        " of host.protection, or none",
+    )
+    high: AmountMix = Field(
+        default={}, description="memory.high of a guest's own cgroup, in the same way; 0%: none"
+    )
     overcommit: Range | None = Field(
         default=None, description="sum of all guests' sizes over RAM; instead of host.ram"
     )

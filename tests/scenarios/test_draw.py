@@ -309,3 +309,25 @@ def test_a_host_has_the_swappiness_that_was_said(said: dict[str, int], meant: in
         "guests": [{"name": "a", "size": "128MiB", "work": {}}],
     }
     assert draw(build(Scenario, data, "test"), (0, 0)).spec.swappiness == meant
+
+
+def test_promises_and_limits_are_drawn_for_some_guests() -> None:
+    scenario = scenarios.load("promises")
+    assert scenario.host.protection is not None
+    lows, highs, agents = set(), set(), set()
+    for seed in range(20):
+        host = draw(scenario, seed)
+        for facts, guest in zip(host.guests, host.spec.guests, strict=True):
+            lows.add(facts.low is not None and facts.low / facts.size > 0.2)
+            highs.add(guest.high_pages > 0)
+            agents.add(facts.agent)
+            assert guest.high_pages == -1 or guest.high_pages >= 0.5 * guest.pages
+        claimed = sum(facts.low or 0 for facts in host.guests)
+        if claimed < scenario.host.protection:  # the rest is shared by those without a claim
+            assert all(guest.low_pages > 0 for guest in host.spec.guests)
+    assert lows == highs == agents == {True, False}
+
+
+def test_a_host_of_2011_has_no_promises_to_draw() -> None:
+    with pytest.raises(ConfigError, match=r"2011 has no memory\.low"):
+        scenarios.load("promises", ['randomise.kernels={modern: 1, "2011": 1}'])

@@ -1,0 +1,51 @@
+"""The five suites: everybody takes part, and what a file says of its seeds is true."""
+
+import re
+
+import pytest
+
+from agents.baselines import names
+from configs.loading import find, load
+from reports.settings import Evaluation
+from reports.workloads import prepare
+from scenarios.draw import draw
+
+SUITES = ("synthetic", "bitbrains", "burst", "pagecache", "shift")
+WITH = ["traces=synthetic"]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_all_baselines_take_part(suite: str) -> None:
+    assert sorted(load(Evaluation, f"evaluate/{suite}").policies) == sorted(names())
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_suite_says_which_seeds_it_has(suite: str) -> None:
+    text = find(f"evaluate/{suite}").read_text().replace("\n#", "")
+    (said,) = re.findall(r"validation (\d+) to (\d+), test (\d+) to (\d+)", text)
+    found = []
+    for split in ("validation", "test"):
+        seeds = load(Evaluation, f"evaluate/{suite}", [f"split={split}"]).host_seeds
+        found += [str(seeds[0]), str(seeds[-1])]
+    assert list(said) == found
+
+
+def test_no_two_suites_share_a_host() -> None:
+    seeds = [set(load(Evaluation, f"evaluate/{suite}").host_seeds) for suite in SUITES]
+    assert len(set.union(*seeds)) == sum(map(len, seeds))
+
+
+@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_every_host_can_be_drawn(suite: str, split: str) -> None:
+    config = load(Evaluation, f"evaluate/{suite}", [*WITH, f"split={split}"])
+    for scenario in prepare(config).scenarios:
+        for seed in config.host_seeds[:2]:
+            assert draw(scenario, seed).guests
+
+
+def test_shift_has_few_guests_and_many() -> None:
+    config = load(Evaluation, "evaluate/shift", WITH)
+    (crowded,) = [one for one in prepare(config).scenarios if one.name == "crowded"]
+    counts = [len(draw(crowded, seed).guests) for seed in config.host_seeds]
+    assert min(counts) < 4 and max(counts) > 30

@@ -19,7 +19,9 @@ class ScenarioUse(Config):
 
     scenario: str = Field(description="name of one that ships, or a path")
     set: tuple[str, ...] = Field(default=(), description="changes to it, `path.to.field=value`")
-    split: Split | None = Field(default=None, description="takes part in this one alone")
+    splits: tuple[Split, ...] = Field(
+        default=("train", "validation", "test"), min_length=1, description="it takes part in"
+    )
 
 
 class Seeds(Config):
@@ -152,7 +154,7 @@ class Evaluation(Config):
     def uses(self) -> tuple[ScenarioUse, ...]:
         """The scenarios that take part in the split."""
         chosen = "validation" if self.split == "all" else self.split
-        return tuple(use for use in self.scenarios if use.split in (None, chosen))
+        return tuple(use for use in self.scenarios if chosen in use.splits)
 
     @property
     def end_s(self) -> float:

@@ -6,10 +6,9 @@ are split by `traces.SPLITS`, recorded page numbers and intensities by time alon
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal
 
-from scenarios import check, recordings
+from scenarios import check, profiles, recordings
 from scenarios.schema import Scenario
 
 Split = Literal["train", "validation", "test", "all"]
@@ -48,14 +47,13 @@ def strangers(scenario: Scenario, split: Split) -> Iterator[str]:
     """What a scenario has of other splits, one sentence each."""
     if split == "all":
         return
-    names = [guest.profile for guest in scenario.guests if guest.profile is not None]
-    for name in dict.fromkeys([*names, *scenario.randomise.profiles]):
-        belongs = PROFILES.get(Path(name).stem)
-        if belongs not in (None, split):
+    works = tuple(check.works_of(scenario))
+    for name, belongs in PROFILES.items():
+        if belongs != split and profiles.find(name, {}) in works:
             yield f"{scenario.name}: profile {name!r} belongs to the split {belongs}, not {split}"
     replay = scenario.replay
     if replay is not None and replay.split != split:
         yield f"{scenario.name}: replay.split: {replay.split}: expected {split}"
     own = scenario.recordings.split
-    if own != split and recordings.used(check.works_of(scenario)):
+    if own != split and recordings.used(works):
         yield f"{scenario.name}: recordings.split: {own}: expected {split}"

@@ -7,6 +7,7 @@ import numpy as np
 from agents.baselines import load_policy
 from agents.learned.run import Course
 from agents.learned.settings import TrainConfig
+from configs.loading import ConfigError
 from contract.decode import Decoding, action_for
 from contract.guard import GuardConfig
 from contract.policy import Policy
@@ -15,6 +16,7 @@ from contract.telemetry import select
 from contract.version import Contract
 from envs.sb3 import HostsVecEnv
 from envs.vector import OvercommitVectorEnv
+from scenarios.splits import strangers
 
 EARLY_S = 1e-6  # [s] a rule that wakes so soon after a step is asked in it
 
@@ -67,7 +69,7 @@ def make_course(config: TrainConfig) -> Course:
     """The environment of a configuration, with the contract that it keeps and its teachers.
 
     Raises:
-        configs.loading.ConfigError: a scenario cannot be read.
+        configs.loading.ConfigError: a scenario cannot be read, or policies are judged by it.
         ValueError: settings that make no sense together.
     """
     settings = config.environment
@@ -87,6 +89,9 @@ def make_course(config: TrainConfig) -> Course:
         autoreset_mode="Disabled",
         threads=settings.threads,
     )
+    held_out = [said for one in hosts.settings.scenarios for said in strangers(one, "train")]
+    if held_out:
+        raise ConfigError("environment.scenarios: " + "; ".join(held_out))
     env = HostsVecEnv(hosts)
     return Course(
         env,

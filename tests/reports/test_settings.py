@@ -21,8 +21,8 @@ def test_hosts_have_seeds_of_the_split(split: str) -> None:
     assert list(seeds) == [SEEDS[split].start + number for number in (5, 6, 7)]
 
 
-def test_a_scenario_may_take_part_in_one_split_alone() -> None:
-    uses = [{"scenario": "small"}, {"scenario": "unseen", "split": "validation"}]
+def test_a_scenario_may_take_part_in_some_splits_alone() -> None:
+    uses = [{"scenario": "small"}, {"scenario": "unseen", "splits": ("validation",)}]
     assert [use.scenario for use in evaluation(scenarios=uses).uses] == ["small", "unseen"]
     assert [use.scenario for use in evaluation(scenarios=uses, split="test").uses] == ["small"]
     with pytest.raises(ValueError, match="takes part in the split test"):

@@ -1,13 +1,15 @@
 """Nothing that policies are chosen or tested on is within reach of training."""
 
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
 import scenarios
+from agents.learned.course import make_course
 from agents.learned.ppo import HOSTS_A_SEED
 from agents.learned.settings import TrainConfig
-from configs.loading import load, packaged
+from configs.loading import ConfigError, find, load, packaged
 from envs.keys import pool_host
 from envs.settings import settle
 from reports.settings import Evaluation
@@ -48,8 +50,12 @@ def test_training_reaches_nothing_of_validation_and_test(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EVALUATIONS)
-@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_an_evaluation_draws_from_its_split_alone(name: str, split: splits.Split) -> None:
+    if (name, split) == ("shift", "train"):
+        with pytest.raises(ConfigError, match="takes part in the split train"):
+            load(Evaluation, "evaluate/shift", ["split=train"])
+        return
     config = load(Evaluation, f"evaluate/{name}", [f"split={split}", "traces=synthetic"])
     own = splits.SEEDS[split]
     assert own.start <= config.host_seeds[0] and config.host_seeds[-1] < own.stop
@@ -69,3 +75,20 @@ def test_a_replay_of_all_machines_is_a_stranger_everywhere() -> None:
     assert said == ["replay: replay.split: all: expected train"]
     said = list(splits.strangers(scenarios.load("pagecache"), "train"))
     assert said == ["pagecache: recordings.split: all: expected train"]
+
+
+def test_a_profile_is_known_by_what_it_does_not_by_its_name(tmp_path: Path) -> None:
+    held = Path(find("scenarios/profiles/hog")).read_text()
+    (tmp_path / "renamed.yaml").write_text(held)
+    changed = ["guests.0.profile=" + str(tmp_path / "renamed.yaml")]
+    (said,) = splits.strangers(scenarios.load("small", changed), "train")
+    assert "'hog' belongs to the split validation" in said
+    (tmp_path / "desktop.yaml").write_text(held.replace("82%", "80%"))
+    changed = ["guests.0.profile=" + str(tmp_path / "desktop.yaml")]
+    assert list(splits.strangers(scenarios.load("small", changed), "train")) == []
+
+
+def test_training_refuses_what_policies_are_judged_by() -> None:
+    config = load(TrainConfig, "train/demo", ["environment.scenarios=[small, unseen]"])
+    with pytest.raises(ConfigError, match="profile 'desktop' belongs to the split validation"):
+        make_course(config)

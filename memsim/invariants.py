@@ -5,6 +5,7 @@ import numpy as np
 from memsim import sharing, state
 from memsim.account import N_CLASSES
 from memsim.invariants_lists import check_held, check_lists, walk
+from memsim.invariants_requests import check_io, check_queues, check_requests
 from memsim.law import Broken
 from memsim.law import equal as _equal
 from memsim.law import need as _need
@@ -314,69 +315,6 @@ def _check_ksm(m: Machine, where: str) -> None:
         _equal(int((node == value).sum()), int(hs[name]), where, name)
 
 
-def _disk_pages(m: Machine, rq: np.record) -> list[int]:
-    if rq["swap"]:
-        pages = [int(rq["page"])]
-        while len(pages) < rq["count"]:
-            pages.append(int(m.page[pages[-1]]["gnext"]))
-        return pages
-    return [int(p) for p in m.vpage["page"][rq["head"] : rq["head"] + rq["count"]]]
-
-
-def _check_io(m: Machine, where: str) -> None:
-    # What is locked or under write-back is some request's, and what is pinned as well.
-    hs = m.host[0]
-    under_io: list[int] = []
-    pinned: list[int] = []
-    for rq in m.request[: hs["requests"]]:
-        disk = rq["kind"] in (state.DISK_READ, state.DISK_WRITE)
-        if rq["state"] != state.R_FREE and disk and not rq["zapped"]:
-            pages = _disk_pages(m, rq)
-            under_io += pages
-            pinned += pages[: rq["cursor"]]
-    page = m.page[: hs["pages"]]
-    flagged = np.flatnonzero(page["gflags"] & (state.G_IO | state.G_BACK))
-    _equal(sorted(under_io), flagged.tolist(), where, "guest pages under I/O")
-    flagged = np.flatnonzero(page["hflags"] & state.H_PINNED)
-    _equal(sorted(pinned), flagged.tolist(), where, "pinned pages")
-
-
-def _queued(m: Machine) -> set[int]:
-    found = set()
-    for dev in m.device[: m.host[0]["devices"]]:
-        for head in ("read_head", "write_head"):
-            r = int(dev[head])
-            while r != NOBODY:
-                found.add(r)
-                r = int(m.request[r]["next"])
-    return found
-
-
-def _check_requests(m: Machine, where: str) -> None:
-    # Whatever is under way will end: something is to happen to it, or to what it waits for.
-    hs = m.host[0]
-    first = int(hs["cpus"]) + int(hs["tasks"])
-    queued = _queued(m)
-    requests = m.request[: hs["requests"]]
-    _equal(int((requests["state"] != state.R_FREE).sum()), int(hs["requests_used"]), where, "used")
-    for r, rq in enumerate(requests):
-        kind = {state.R_PAGE: state.SWAP_READ, state.R_CODE: state.CODE_READ}.get(int(rq["state"]))
-        if rq["state"] == state.R_FREE or m.event[first + r]["pos"] != NOBODY:
-            continue
-        if rq["state"] == state.R_QUEUED:
-            good = r in queued
-        else:
-            on = requests[rq["parent"]]
-            good = kind is not None and on["state"] != state.R_FREE and on["kind"] == kind
-        _need(bool(good), where, f"request {r} in state {rq['state']} waits for nothing")
-    # Who keeps others from taking frames is on its way to the device itself.
-    for g, first_r in enumerate(m.guest["io_first"][: hs["guests"]]):
-        rq = requests[first_r]
-        done = rq["state"] in (state.R_FREE, state.R_QUEUED, state.R_SERVED)
-        good = first_r == NOBODY or (rq["guest"] == g and not done)
-        _need(bool(good), where, f"request {first_r} keeps guest {g} from frames for nothing")
-
-
 def _check_time(m: Machine, where: str) -> None:
     # Every second of every task is booked once: the classes sum to its clock.
     hs = m.host[0]
@@ -468,8 +406,9 @@ def check(m: Machine, where: str) -> None:
         _check_guest(m, g, f"{where} guest {g}")
         _check_vcpus(m, g, f"{where} guest {g}")
     _check_host(m, where)
-    _check_io(m, where)
+    check_io(m, where)
     _check_ksm(m, where)
-    _check_requests(m, where)
+    check_queues(m, where)
+    check_requests(m, where)
     _check_time(m, where)
     _check_quiet(m, where)

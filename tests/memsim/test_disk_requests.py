@@ -77,6 +77,32 @@ def test_the_laws_notice_a_request_that_nothing_will_end() -> None:
     r = int(np.flatnonzero(m.request["state"] == state.R_SERVED)[0])
     m.request["state"][r] = state.R_QUEUED  # but it is in no queue
     m.event["pos"][m.host[0]["cpus"] + m.host[0]["tasks"] + r] = state.NOBODY
+    with pytest.raises(Broken, match="queued requests"):
+        fleet.check()
+
+
+@pytest.mark.parametrize("count", ["waiting", "busy"])
+def test_the_laws_notice_a_device_that_miscounts(count: str) -> None:
+    fleet = under_way()
+    machine(fleet).device[count][1] += 1
+    with pytest.raises(Broken, match=count):
+        fleet.check()
+
+
+def test_the_laws_notice_a_queue_without_its_end() -> None:
+    fleet = under_way()
+    machine(fleet).device["read_tail"][1] = 3
+    with pytest.raises(Broken, match="read_tail"):
+        fleet.check()
+
+
+def test_the_laws_notice_a_request_that_nobody_goes_on_with() -> None:
+    fleet = under_way()
+    m = machine(fleet)
+    r = int(np.flatnonzero(m.request["state"] == state.R_SERVED)[0])
+    m.request["state"][r] = state.R_EMULATOR
+    m.device["busy"][m.request["device"][r]] -= 1
+    m.event["pos"][m.host[0]["cpus"] + m.host[0]["tasks"] + r] = state.NOBODY
     with pytest.raises(Broken, match="waits for nothing"):
         fleet.check()
 

@@ -93,7 +93,7 @@ def build(model: type[M], data: Mapping[str, Any], origin: str, overrides: Seque
         raise ConfigError(f"{origin}: is not plain data: {error}") from error
     raise ConfigError(
         "\n".join(
-            f"{origin}: {path}: {text}{_blame(path, by_override)}"
+            f"{origin}: {path}{': ' if path else ''}{text}{_blame(path, by_override)}"
             for path, text in complaints.items()
         )
     )

@@ -1,6 +1,7 @@
 """What a failed validation has to say: field path, value and expectation, one line a field."""
 
 import difflib
+import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -9,6 +10,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 SHOWN_CHARACTERS = 80  # of a value; a whole section would bury the message
+
+FIELD = re.compile(r"([A-Za-z_][\w.-]*): ")  # what a complaint about several fields begins with
 
 WORDINGS = {  # by pydantic's type of error
     "missing": "this field is required",
@@ -24,23 +27,49 @@ WORDINGS = {  # by pydantic's type of error
 def describe(error: ValidationError, model: type[BaseModel], data: object) -> dict[str, str]:
     """Word every problem of a validation of `data`: {field path: message}.
 
-    What the members of a union expected at one place is joined by "or".
+    What the members of a union expected at one place is joined by "or".  What fields must be to
+    each other is said at the field that the complaint begins with, without the whole section; the
+    path is "" where it is about the whole.
     """
     expected: dict[str, list[str]] = {}
     values: dict[str, str] = {}
+    together: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False):
-        path = ".".join(str(step) for step in _place(detail, model, data)) or "(top level)"
+        if _only_follows(detail):
+            continue
+        path = ".".join(str(step) for step in _place(detail, model, data))
         wording = _expectation(detail, model)
+        if detail["type"] == "value_error" and isinstance(detail["input"], Mapping):
+            found = [_of_field(path, line) for line in wording.split("\n")]
+            if all(own != path for own, _ in found) or not path:
+                for own, text in found:
+                    together.setdefault(own, []).append(text)
+                continue
         if wording not in expected.setdefault(path, []):
             expected[path].append(wording)
         values[path] = "" if detail["type"] == "missing" else f"got {shown(detail['input'])}; "
-    return {path: values[path] + " or ".join(words) for path, words in expected.items()}
+    plain = {path: values[path] + " or ".join(words) for path, words in expected.items()}
+    return plain | {path: "; ".join(texts) for path, texts in together.items()}
 
 
 def shown(value: object) -> str:
     """A value, short enough for one line."""
     text = repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+
+
+def _only_follows(detail: ErrorDetails) -> bool:
+    """Whether a list is called too short only because its entries have problems of their own."""
+    found, least = detail["input"], detail.get("ctx", {}).get("min_length", 0)
+    return detail["type"] == "too_short" and isinstance(found, Sequence) and len(found) >= least
+
+
+def _of_field(path: str, line: str) -> tuple[str, str]:
+    """The path and the rest of a complaint that may begin with a field below `path`."""
+    named = FIELD.match(line)
+    if named is None:
+        return path, line
+    return f"{path}.{named[1]}" if path else named[1], line[named.end() :]
 
 
 def _place(detail: ErrorDetails, model: type[BaseModel], data: object) -> Iterator[int | str]:
@@ -68,12 +97,24 @@ def _expectation(detail: ErrorDetails, model: type[BaseModel]) -> str:
         return _unknown_field(str(detail["loc"][-1]), _fields_at(model, detail["loc"][:-1]))
     if detail["type"] == "union_tag_not_found":
         return f"its field {detail['ctx']['discriminator'].strip(chr(39))} is required"
+    if detail["type"] == "union_tag_invalid":
+        return _unknown_tag(detail)
+    if detail["type"] == "too_short":
+        return f"expected at least {detail['ctx']['min_length']}"
     if detail["type"] in WORDINGS:
         return WORDINGS[detail["type"]]
     if detail["type"] in ("value_error", "assertion_error"):
         return str(detail.get("ctx", {}).get("error", message))
     start = "Input should be "
     return f"expected {message.removeprefix(start)}" if message.startswith(start) else message
+
+
+def _unknown_tag(detail: ErrorDetails) -> str:
+    said = detail["ctx"]
+    field, known = str(said["discriminator"]).strip("'"), str(said["expected_tags"])
+    close = difflib.get_close_matches(str(said["tag"]), known.replace("'", "").split(", "), n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"{field} {said['tag']!r}: expected one of {known}{hint}"
 
 
 def _unknown_field(name: str, fields: Sequence[str]) -> str:

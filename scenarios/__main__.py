@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -17,25 +17,26 @@ from contract.policy import Policy, PolicyError
 from scenarios.ledger import ledger, series
 from scenarios.outcome import Outcome, run
 from scenarios.schema import Scenario
+from scenarios.summary import lines
 from scenarios.traces import TraceError
 
-MIB = 2**20
 TEACHING = """\
-A run ends at the last mark of the timeline, or with the scenario if that is sooner.  Without
---policy nobody sets targets but the timeline.
+A run ends at the last mark of the timeline, or with the scenario if that is sooner: what is told
+is what happened between marks.  Without --policy nobody sets targets but the timeline.
+
+  host swap in, out     read from and written to the host's swap for a guest
+  dropped               thrown away by the host without writing, as the guest did not need it
+  guest swap in         from the guest's own swap
+  disk read             from the guest's disk
+
+Below a table stands what mechanisms did, where they did something: balloon, free page reporting,
+huge pages, KSM, throttling, pressure.  --json has all counters.
 
 examples:
   python -m scenarios experiment_a
   python -m scenarios talk --set guests.0.mechanisms.hinting=bitmap --seed 1 --json talk.json
   python -m scenarios mine.yaml --policy slides --set guests.0.mechanisms.resize=balloon
 """
-COLUMNS = {  # title -> counter of the ledger, in MiB
-    "host swap in": "host_swap_in_bytes",
-    "out": "host_swap_out_bytes",
-    "dropped": "discarded_bytes",
-    "guest swap in": "guest_swap_in_bytes",
-    "disk read": "disk_read_bytes",
-}
 PROBLEMS = (ConfigError, HostError, OSError, PolicyError, TraceError, UnknownPolicy)
 
 
@@ -116,21 +117,6 @@ def _watched(
             options.every,
             told=lambda now_s: bar.update(int(now_s) - bar.n),
         )
-
-
-def lines(found: dict[str, Any]) -> Iterator[str]:
-    """A ledger for people: a table for each span, then the jobs."""
-    for span in found["between"]:
-        if span["seconds"] == 0:
-            continue
-        yield f"{span['from']} to {span['to']}, {span['seconds']:.3f} s [MiB]"
-        yield f"  {'':16}" + "".join(f"{title:>15}" for title in COLUMNS)
-        for guest, counters in span["guests"].items():
-            cells = (f"{counters[field] / MIB:15.1f}" for field in COLUMNS.values())
-            yield f"  {guest:16}" + "".join(cells)
-    for task in found["tasks"]:
-        if task["seconds"] is not None:
-            yield f"{task['guest']} {task['task']}: done in {task['seconds']:.3f} s"
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ def problems(scenario: Scenario) -> Iterator[str]:
     yield from _timeline(scenario)
     yield from _kernel(scenario)
     yield from _drawn(scenario)
+    yield from _reporting(scenario)
     yield from _ram(scenario)
     yield from _slots(scenario)
 
@@ -181,6 +182,23 @@ def _kernel(scenario: Scenario) -> Iterator[str]:
     )
     if protects:
         yield "host.kernel: 2011 has no memory.low, memory.high or protection; expected modern"
+
+
+def _reporting(scenario: Scenario) -> Iterator[str]:
+    """Numbers of free page reporting are for guests that report."""
+    expected, drawn, arm = "expected hinting: reporting", scenario.randomise, scenario.arm
+    for number, guest in enumerate(scenario.guests):
+        own = guest.mechanisms
+        if own.reporting is not None and (arm.hinting or own.hinting) != "reporting":
+            yield f"guests.{number}.mechanisms.reporting: {expected} beside it, not {own.hinting}"
+    hinting = (
+        {arm.hinting} if arm.hinting else {part.mechanisms.hinting for part in scenario.guests}
+    )
+    drawn_hinting = {arm.hinting} if arm.hinting else {*drawn.hinting}
+    if arm.reporting is not None and "reporting" not in hinting | drawn_hinting:
+        yield f"arm.reporting: {expected} beside it or of some guest"
+    if drawn.reporting_order and "reporting" not in drawn_hinting:
+        yield "randomise.reporting_order: expected reporting among randomise.hinting"
 
 
 def events(work: Work) -> list[str]:

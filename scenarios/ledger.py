@@ -11,6 +11,7 @@ PAGES = {  # field of memsim.state.guest_dtype -> name in bytes
     "host_swap_in": "host_swap_in_bytes",
     "host_swap_out": "host_swap_out_bytes",
     "discarded": "discarded_bytes",
+    "reported": "reported_bytes",
     "guest_swap_in": "guest_swap_in_bytes",
     "guest_swap_out": "guest_swap_out_bytes",
     "refaults": "refaulted_bytes",
@@ -67,7 +68,8 @@ TASK = ("nominal_s", "served", "dropped", "latency_s", "restarts")
 def ledger(outcome: Outcome) -> dict[str, Any]:
     """Everything between marks and at them, by guest, and all tasks, as JSON can hold it.
 
-    Bytes, seconds and events; None where a job is not over.
+    Bytes, seconds and events; None where a job is not over.  Where a run ends by its last mark,
+    the part of a second until it stops is no span.
     """
     names = [name for name, _ in outcome.marks]
     spans = [
@@ -82,6 +84,7 @@ def ledger(outcome: Outcome) -> dict[str, Any]:
         "between": [
             {"from": first, "to": last, "seconds": span.seconds} | _rises(span)
             for first, last, span in zip(names, names[1:], spans, strict=False)
+            if last != END or not outcome.by_mark
         ],
         "tasks": _tasks(outcome),
     }

@@ -1,7 +1,7 @@
 """The host of a scenario: memory, cores, kernel, devices, swap and cgroups."""
 
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,7 @@ from memsim.params import ROTATION_S
 from memsim.spec import Async, Defrag, Device, DeviceKind, Resize
 from memsim.spec import Ksm as KsmSpec
 from memsim.spec import Reporting as ReportingSpec
+from scenarios.quantities import NONE
 
 MIB = 2**20
 
@@ -135,8 +136,10 @@ class Swap(Config):
 class CgroupConfig(Config):
     """A memory cgroup that guests may share."""
 
-    max: Bytes | None = Field(default=None, gt=0, description="left out: no limit")
-    high: Bytes | None = Field(
+    max: Annotated[Annotated[Bytes, Field(gt=0)] | None, NONE] = Field(
+        default=None, description="left out: none"
+    )
+    high: Annotated[Bytes | None, NONE] = Field(
         default=None, description="above it, who charges reclaims and sleeps; left out: none"
     )
     low: Bytes = Field(

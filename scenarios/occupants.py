@@ -324,7 +324,7 @@ def guest_spec(
         low_pages=(guest.low or 0) // place.page,
         cgroup=-1 if guest.cgroup is None else list(host.cgroups).index(guest.cgroup),
         hinting=_HINTING[mechanisms.hinting],
-        reporting=mechanisms.reporting.spec(),
+        reporting=(mechanisms.reporting or Reporting()).spec(),
         async_mode=async_mode(place.kernel, mechanisms.async_faults),
         resize=resize_mode(place.kernel, mechanisms.resize),
         deflate_on_oom=mechanisms.deflate_on_oom,

@@ -1,6 +1,7 @@
 """One run of a scenario from beginning to end: all counters at its marks, and samples of memory.
 
-A run ends at the last mark of the timeline, or at the scenario's end if that is sooner.
+A run ends at the last mark of the timeline, or at the scenario's end if that is sooner.  Its clock
+stops less than a second (or sample) after the mark; a job that ends by then is done.
 """
 
 from collections.abc import Callable, Iterator
@@ -117,6 +118,7 @@ class Outcome:
     delays_s: tuple[tuple[float, ...], ...]  # of each task: how long it sleeps before all else
     marks: tuple[tuple[str, Mark], ...]  # in the order of time, BEGIN and END included
     samples: Samples
+    by_mark: bool  # it ended because it had come by the last mark of the timeline
 
     def at(self, mark: str) -> Mark:
         """All counters and gauges at a mark; of several with one name the first.
@@ -211,8 +213,11 @@ class _Sampler:
 
     @property
     def over(self) -> bool:
-        done = self._marks and len(self._hosts.marks(0)) >= self._marks
-        return bool(done or self._hosts.time_s[0] >= self._end_s - 1e-9)
+        return self._all_marked or bool(self._hosts.time_s[0] >= self._end_s - 1e-9)
+
+    @property
+    def _all_marked(self) -> bool:
+        return 0 < self._marks <= len(self._hosts.marks(0))
 
     def wait_until(self, until_s: Floats) -> None:
         step_s = self._sample_s or STEP_S
@@ -235,6 +240,7 @@ class _Sampler:
             ),
             marks=tuple(marks),
             samples=self._samples(drawn.spec.page_bytes),
+            by_mark=self._all_marked,
         )
 
     def _now(self) -> Mark:

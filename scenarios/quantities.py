@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import PlainSerializer, PlainValidator
+from pydantic import BeforeValidator, PlainSerializer, PlainValidator
 
 from configs.loading import format_bytes, parse_bytes, parse_seconds
 
@@ -142,6 +142,8 @@ def written_span(span: Span) -> float | list[float]:
     """The span as a configuration has it."""
     return span.low if span.low == span.high else [span.low, span.high]
 
+
+NONE = BeforeValidator(lambda limit: None if limit == "none" else limit)  # in words, as in a file
 
 AmountField = Annotated[
     Amount, PlainValidator(parse_amount), PlainSerializer(written_amount, when_used="json")

@@ -12,7 +12,7 @@ from configs.loading import Bytes, Config, Seconds
 from memsim.params import TLB_SHARE
 from scenarios import check
 from scenarios.machine import AsyncFaults, Defragment, Hints, Host, Kernel, Reporting, Resizing
-from scenarios.quantities import GIB, Amount, AmountField
+from scenarios.quantities import GIB, NONE, Amount, AmountField
 from scenarios.randomise import Randomise, Range, Vary
 from scenarios.recordings import Recordings
 from scenarios.traces import STEP_S
@@ -24,7 +24,9 @@ class Mechanisms(Config):
 
     async_faults: AsyncFaults = AsyncFaults.ON
     hinting: Hints = Hints.NONE
-    reporting: Reporting = Reporting()
+    reporting: Reporting | None = Field(
+        default=None, description="how, with hinting: reporting; left out: as mainline does"
+    )
     resize: Resizing = Resizing.BALLOON
     deflate_on_oom: bool = True
     huge_pages: bool = Field(default=False, description="2 MiB for anonymous memory of the guest")
@@ -96,7 +98,9 @@ class Guest(Config):
     cgroup: str | None = Field(
         default=None, description="left out: one of its own, without a limit"
     )
-    high: Bytes | None = Field(default=None, description="of the cgroup of its own; see cgroups")
+    high: Annotated[Bytes | None, NONE] = Field(
+        default=None, description="of the cgroup of its own; see cgroups"
+    )
     low: Bytes | None = Field(
         default=None,
         description="of the cgroup of its own; left out: its share of host.protection, or none",
@@ -172,7 +176,9 @@ class LimitCgroup(OfCgroup):
     """Set a cgroup's limit, throttle or protection; with none of the three: no limit any more."""
 
     do: Literal["limit"]
-    max: Bytes | None = Field(default=None, description="left out beside low or high: as it is")
+    max: Bytes | Literal["none"] | None = Field(
+        default=None, description="left out beside low or high: as it is"
+    )
     high: Bytes | Literal["none"] | None = Field(default=None, description="left out: as it is")
     low: Bytes | None = Field(default=None, description="left out: as it is; 0: none")
 
@@ -345,7 +351,7 @@ class Scenario(Config):
     def _consistent(self) -> Self:
         problems = list(check.problems(self))
         if problems:
-            raise ValueError("; ".join(problems))
+            raise ValueError("\n".join(problems))
         return self
 
     @property

@@ -68,8 +68,11 @@ def _limits(entry: LimitCgroup, page: int) -> list[tuple[spec.Act, float]]:
     if entry.low is not None:
         acts.append((spec.Act.CGROUP_LOW, entry.low / page))
     if entry.high is not None:
-        none = isinstance(entry.high, str)
-        acts.append((spec.Act.CGROUP_HIGH, -1.0 if none else int(entry.high) / page))
+        acts.append((spec.Act.CGROUP_HIGH, _pages(entry.high, page)))
     if entry.max is not None or not acts:
-        acts.append((spec.Act.CGROUP_MAX, -1.0 if entry.max is None else entry.max / page))
+        acts.append((spec.Act.CGROUP_MAX, _pages(entry.max, page)))
     return acts
+
+
+def _pages(limit: int | str | None, page: int) -> float:
+    return limit / page if isinstance(limit, int) else -1.0

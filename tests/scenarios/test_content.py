@@ -77,6 +77,7 @@ def test_numbers_of_huge_pages_and_reporting_differ_from_host_to_host() -> None:
             "sizes": {"256MiB": 1},
             "host_huge_pages": 0.5,
             "defrag": {"always": 1, "defer": 1},
+            "hinting": {"none": 1, "reporting": 1},
             "reporting_order": {"9": 1, "4": 1},
             "reporting_every": ["1s", "4s"],
         },

@@ -13,6 +13,7 @@ from scenarios.__main__ import main
 from scenarios.ledger import ledger, series
 from scenarios.outcome import BEGIN, END, NoSuchMark, run
 from scenarios.schema import Scenario
+from scenarios.summary import lines
 
 MIB = 2**20
 
@@ -160,6 +161,49 @@ def test_the_ledger_holds_all_of_it_as_plain_data() -> None:
     assert span["guests"]["a"]["cgroup"]["throttled_s"] == 0.0
     begin, end = (mark["host"]["free_bytes"] for mark in found["marks"])
     assert 30 * MIB < begin - end < 40 * MIB
+
+
+def test_a_ledger_ends_with_the_last_mark() -> None:
+    found = ledger(run(a_scenario()))
+    assert [span["to"] for span in found["between"]] == ["half", "later"]
+    ended = ledger(run(a_scenario(length="3500ms")))  # before the second mark
+    assert [span["to"] for span in ended["between"]] == ["half", END]
+
+
+def test_the_summary_tells_what_mechanisms_did_and_only_that() -> None:
+    plain = "\n".join(lines(ledger(run(a_scenario()))))
+    for word in ("ksmd", "KSM", "reported", "huge pages", "given up", "throttled"):
+        assert word not in plain
+    host = {"page": "64KiB", "ram": "256MiB", "ksm": {"pages_to_scan": 5000}}
+    heap = {"kind": "anon", "size": "32MiB", "content": "repeated:4"}
+    phases = [
+        {"op": "allocate", "region": "heap"},
+        {"op": "compute", "seconds": "5s"},
+        {"op": "free", "region": "heap", "bytes": "50%"},
+        {"op": "sleep", "seconds": "5s"},
+    ]
+    guest = {
+        "name": "a",
+        "size": "64MiB",
+        "mechanisms": {"hinting": "reporting", "reporting": {"order": 0}, "huge_pages": True},
+        "work": {"regions": {"heap": heap}, "tasks": {"job": {"phases": phases}}},
+    }
+    timeline = [{"at": "1s", "do": "target", "guest": "a", "size": "60MiB"}]
+    text = "\n".join(
+        lines(ledger(run(a_scenario(host=host, guests=[guest], timeline=timeline, length="12s"))))
+    )
+    for word in (
+        "ksmd ran",
+        "merged by KSM",
+        "4.0 MiB given up",
+        "MiB reported free",
+        "huge pages",
+    ):
+        assert word in text, text
+    squeezed, host = guest | {"high": "16MiB"}, {"page": "64KiB", "ram": "256MiB"}  # without swap
+    found = run(a_scenario(host=host, guests=[squeezed], timeline=[], length="4s"))
+    text = "\n".join(lines(ledger(found)))
+    assert "above memory.high" in text
 
 
 def test_the_ledgers_series_are_the_samples() -> None:

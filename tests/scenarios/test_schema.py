@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from configs.loading import ConfigError, build
+from scenarios.draw import draw
+from scenarios.machine import CgroupConfig
 from scenarios.schema import Scenario
 
 GOOD: dict[str, Any] = {
@@ -82,6 +84,9 @@ MISTAKES = [
     ("guests.1.emulator_used", "512MiB", r"emulator_used: 536870912: expected at most emulator"),
     ("guests.1.disk", "tape", r"guests.1.disk: 'tape': expected one of disk"),
     ("guests.1.stop", 0, r"stop: 0.0: expected after start, 0.0"),
+    ("guests.1.mechanisms", {"reporting": {"order": 9}}, r"hinting: reporting beside it, not none"),
+    ("arm", {"reporting": {"order": 9}}, r"arm.reporting: expected hinting: reporting"),
+    ("randomise", {"reporting_order": {"9": 1}}, r"expected reporting among randomise.hinting"),
     ("guests.1.mechanisms", {"hinting": "yes"}, r"'none', 'bitmap' or 'reporting'"),
     ("guests.1.mechanisms", {"async": "on"}, r"there is no such field"),
     (f"{PHASE}.region", "heep", r"tasks.t.phases.0.region: 'heep': expected one of heap"),
@@ -145,8 +150,12 @@ def test_a_mistake_is_named(path: str, value: object, message: str) -> None:
 def test_all_mistakes_are_named_at_once() -> None:
     data = changed("guests.1.cgroup", "bag")
     data["timeline"][0]["guest"] = "z"
-    with pytest.raises(ConfigError, match=r"'bag'.*'z'"):
+    with pytest.raises(ConfigError, match=r"'bag'.*\n.*'z'") as caught:
         build(Scenario, data, "bad.yaml")
+    assert [line.split(": ")[:2] for line in str(caught.value).splitlines()] == [
+        ["bad.yaml", "guests.1.cgroup"],
+        ["bad.yaml", "timeline.0.guest"],
+    ]
 
 
 def test_two_guests_of_one_name_are_refused() -> None:
@@ -218,3 +227,24 @@ def test_low_and_high_of_a_shared_cgroup_are_its_own() -> None:
     data["timeline"] = [{"at": 1, "do": "limit", "guest": "a", "low": "4MiB"}]
     with pytest.raises(ConfigError, match="expected cgroup: box, which it is in"):
         build(Scenario, data, "test")
+
+
+def test_an_entry_with_a_mistake_does_not_make_its_list_short() -> None:
+    for field, value in (("colour", "red"), ("op", "tuch"), ("cost", "fast")):
+        data = changed(f"{PHASE}.{field}", value)
+        with pytest.raises(ConfigError) as caught:
+            build(Scenario, data, "bad.yaml")
+        (line,) = str(caught.value).splitlines()
+        assert line.startswith(f"bad.yaml: {PHASE}"), line
+    with pytest.raises(ConfigError, match=r"phases: got \[\]; expected at least 1$"):
+        build(Scenario, changed(PHASE.removesuffix(".0"), []), "bad.yaml")
+
+
+def test_no_limit_has_a_word_at_the_start_as_in_the_timeline() -> None:
+    data = changed("host.cgroups.box", {"max": "none", "high": "none"})
+    data["guests"][0]["high"] = "none"
+    data["timeline"] = [{"do": "limit", "cgroup": "box", "max": "none"}]
+    scenario = build(Scenario, data, "good.yaml")
+    assert scenario.host.cgroups["box"] == CgroupConfig()
+    assert scenario.guests[0].high is None
+    assert draw(scenario, 0).spec.timeline[0].value == -1.0

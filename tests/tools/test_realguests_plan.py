@@ -103,7 +103,10 @@ PHASE = "guests.0.work.tasks.job.phases"
         ("timeline=[{at: 1s, do: limit, cgroup: all, high: 100MiB}]", "timeline.0.high"),
         ("host.cgroups.all.low=100MiB", "host.cgroups.all.low"),
         ("replay={}", "replay"),
-        ("guests.0.mechanisms.reporting.order=0", "guests.0.mechanisms.reporting"),
+        (
+            "guests.0.mechanisms={hinting: reporting, reporting: {order: 0}}",
+            "guests.0.mechanisms.reporting",
+        ),
         ("guests.0.work.regions.heap.own=true", "guests.0.work.regions.heap.own"),
         (
             "guests.0.work.regions.slab={kind: kernel, size: 1MiB}",

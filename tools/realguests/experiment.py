@@ -174,7 +174,7 @@ class _Run:
         if isinstance(entry, Mark):
             self._mark(entry.name)
         elif isinstance(entry, LimitCgroup) and entry.cgroup is not None:
-            self._pressure.set_limit(entry.cgroup, entry.max)
+            self._pressure.set_limit(entry.cgroup, None if entry.max == "none" else entry.max)
         elif isinstance(entry, StartGuest):
             self._start(self._slot(entry.guest), self._clock.now_s())
         elif isinstance(entry, StopGuest):

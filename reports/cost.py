@@ -42,23 +42,23 @@ def minutes(
         cache: folder of reference runs, `reference.cache_folder()` if None.
         measure: instead of `cpu_s`.
     """
-    seeds = config.host_seeds
     grid, folder = Grid(config.period, config.end_s), cache or reference.cache_folder()
     sample_s = min(SAMPLE_S, config.end_s)
     total_s = DECIDING * config.end_s * len(scenarios) * len(entrants)
-    at_once = min(threads or os.cpu_count() or 1, len(seeds))
-    for scenario in scenarios:
+    at_once = min(threads or os.cpu_count() or 1, config.seeds.count)
+    for number, scenario in enumerate(scenarios):
+        seeds = config.seeds_of(number)
         chosen = seeds[:HOSTS]
         host_s = (measure or cpu_s)(scenario, chosen, sample_s) / len(chosen)
-        rounds = len(entrants) + _references(config, scenario, entrants, grid, folder)
+        rounds = len(entrants) + _references(scenario, seeds, entrants, grid, folder)
         lives_s = host_s / sample_s * config.end_s * len(seeds) * rounds
         total_s += OVERHEAD * lives_s / at_once
     return total_s / 60
 
 
 def _references(
-    config: Evaluation,
     scenario: Scenario,
+    seeds: range,
     entrants: Sequence[Entrant],
     grid: Grid,
     folder: Path,
@@ -66,7 +66,7 @@ def _references(
     """Runs of each guest alone that are still to do, in runs of all guests together."""
     rounds = 0.0
     for mechanisms in dict.fromkeys(entrant.mechanisms for entrant in entrants):
-        hosts = [draw(scenario.with_arm(mechanisms), seed).spec for seed in config.host_seeds]
+        hosts = [draw(scenario.with_arm(mechanisms), seed).spec for seed in seeds]
         alone = [reference.alone(host, slot) for host in hosts for slot in range(len(host.guests))]
         rounds += reference.missing(alone, grid, folder) / max(len(alone), 1)
     return rounds
@@ -84,7 +84,7 @@ def cpu_s(scenario: Scenario, seeds: Sequence[int], sample_s: float) -> float:
 
 def sentence(found_min: float, config: Evaluation, scenarios: int, entrants: int) -> str:
     """What is to be done and how long it takes, for people."""
-    hosts = scenarios * len(config.host_seeds)
+    hosts = scenarios * config.seeds.count
     lives = f"{entrants * hosts:,} lives of {config.end_s / 60:.0f} min: {entrants} x {hosts} hosts"
     about = "under a minute" if found_min < 1 else f"about {found_min:.0f} min"
     return f"To do: {lives}; {about} on this machine."

@@ -73,14 +73,14 @@ def run(
     """
     folder = cache or reference.cache_folder()
     grid = Grid(config.period, config.end_s)
-    seeds = tuple(config.host_seeds)
     settings: dict[tuple[int, Arm], Setting] = {}
     for index, scenario in enumerate(scenarios):
         for mechanisms in dict.fromkeys(entrant.mechanisms for entrant in entrants):
+            seeds = tuple(config.seeds_of(index))
             settings[index, mechanisms] = _setting(scenario, mechanisms, seeds)
     hosts = [host for setting in settings.values() for slots in setting.alone for host in slots]
     to_do = reference.missing(hosts, grid, folder)
-    to_do += len(scenarios) * len(entrants) * len(seeds)
+    to_do += len(scenarios) * len(entrants) * config.seeds.count
     progress.total(to_do * grid.end_s)
     progress.phase("each guest alone")
     references = reference.references(hosts, grid, folder, progress.passed, threads)
@@ -93,7 +93,8 @@ def run(
             progress.phase(f"{entrant.arm or entrant.label} on {setting.scenario.name}")
             batch = simulate(config, setting, entrant, progress.passed, threads)
             by_host = [
-                _by_slot(setting.alone[host], grid, references) for host in range(len(seeds))
+                _by_slot(setting.alone[host], grid, references)
+                for host in range(config.seeds.count)
             ]
             found = rows(batch, by_host, config.warm_up)
             episodes += found[0]

@@ -52,9 +52,9 @@ def digest(config: Evaluation, entrants: Sequence[Entrant], workloads: Workloads
     """What the results depend on: configuration, hosts as drawn, policies, code and versions."""
     hosts = [
         draw(scenario.with_arm(mechanisms), seed).spec
-        for scenario in workloads.scenarios
+        for number, scenario in enumerate(workloads.scenarios)
         for mechanisms in dict.fromkeys(entrant.mechanisms for entrant in entrants)
-        for seed in config.host_seeds
+        for seed in config.seeds_of(number)
     ]
     return fingerprint.of(
         dump(config),

@@ -97,6 +97,11 @@ class Evaluation(Config):
     description: str = ""
     scenarios: tuple[ScenarioUse, ...] = Field(min_length=1)
     seeds: Seeds = Seeds()
+    own_seeds: bool = Field(
+        default=False,
+        description="each scenario has the seeds after those of the one before, so that all hosts"
+        " are independent; else hosts of one seed are alike as far as their scenarios are",
+    )
     policies: tuple[str, ...] = Field(
         default=(),
         description="baseline, run folder, module:Class, or label=one+another of several training"
@@ -139,6 +144,8 @@ class Evaluation(Config):
             raise ValueError(f"{names}: expected every name once")
         if not self.uses:
             raise ValueError(f"scenarios: expected one that takes part in the split {self.split}")
+        if not self.host_seeds:
+            raise ValueError("seeds: expected some")
         for field in ("warm_up", "scored"):
             samples = getattr(self, field) / self.period
             if abs(samples - round(samples)) > 1e-9:
@@ -147,8 +154,14 @@ class Evaluation(Config):
 
     @property
     def host_seeds(self) -> range:
-        """Of the hosts, in the split."""
-        return splits.seeds(self.split, self.seeds.first, self.seeds.count)
+        """Of all hosts, in the split."""
+        count = self.seeds.count * (len(self.uses) if self.own_seeds else 1)
+        return splits.seeds(self.split, self.seeds.first, count)
+
+    def seeds_of(self, number: int) -> range:
+        """Of the hosts of scenario `number` among those that take part."""
+        begin = number * self.seeds.count if self.own_seeds else 0
+        return self.host_seeds[begin : begin + self.seeds.count]
 
     @property
     def uses(self) -> tuple[ScenarioUse, ...]:

@@ -30,6 +30,13 @@ def test_a_suite_says_which_seeds_it_has(suite: str) -> None:
     assert list(said) == found
 
 
+@pytest.mark.parametrize("suite", SUITES)
+def test_hosts_of_a_suite_are_independent(suite: str) -> None:
+    config = load(Evaluation, f"evaluate/{suite}")
+    seeds = [seed for number in range(len(config.uses)) for seed in config.seeds_of(number)]
+    assert len(set(seeds)) == len(seeds)
+
+
 def test_no_two_suites_share_a_host() -> None:
     seeds = [set(load(Evaluation, f"evaluate/{suite}").host_seeds) for suite in SUITES]
     assert len(set.union(*seeds)) == sum(map(len, seeds))
@@ -39,13 +46,17 @@ def test_no_two_suites_share_a_host() -> None:
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_every_host_can_be_drawn(suite: str, split: str) -> None:
     config = load(Evaluation, f"evaluate/{suite}", [*WITH, f"split={split}"])
-    for scenario in prepare(config).scenarios:
-        for seed in config.host_seeds[:2]:
+    for number, scenario in enumerate(prepare(config).scenarios):
+        for seed in config.seeds_of(number)[:2]:
             assert draw(scenario, seed).guests
 
 
 def test_shift_has_few_guests_and_many() -> None:
     config = load(Evaluation, "evaluate/shift", WITH)
-    (crowded,) = [one for one in prepare(config).scenarios if one.name == "crowded"]
-    counts = [len(draw(crowded, seed).guests) for seed in config.host_seeds]
-    assert min(counts) < 4 and max(counts) > 30
+    number, crowded = next(
+        (number, one)
+        for number, one in enumerate(prepare(config).scenarios)
+        if one.name == "crowded"
+    )
+    counts = [len(draw(crowded, seed).guests) for seed in config.seeds_of(number)]
+    assert min(counts) < 10 and max(counts) > 30

@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass, replace
 
 from memsim import spec
+from scenarios import check, recordings
+from scenarios.curves import Recorded
 from scenarios.machine import DevicePreset, Kernel
 from scenarios.occupants import GuestFacts, Place, guests_of
 from scenarios.randomness import Key, as_key, pick, seed_of, stream, uniform
@@ -28,7 +30,7 @@ class DrawnHost:
     kernel: Kernel
     swap_device: DevicePreset | None  # None: no swap
     marks: tuple[str, ...]  # names of the timeline's marks, by number
-    trace: str = ""  # which trace it replays and from when on; empty: none
+    trace: str = ""  # which trace it replays, or its guests follow, from when on; empty: none
 
 
 def draw(scenario: Scenario, key: Key | int) -> DrawnHost:
@@ -45,7 +47,20 @@ def draw(scenario: Scenario, key: Key | int) -> DrawnHost:
         timeline = tuple(sorted(timeline + extra, key=lambda entry: entry.at_s))
     host = _host(place, specs, timeline)
     swap = host.swap_pages and list(scenario.host.devices.values())[host.swap_device].preset
+    trace = trace or _followed(place)
     return DrawnHost(key, host, facts, place.kernel, swap or None, marks, trace)
+
+
+def _followed(place: Place) -> str:
+    """The window of a recording that guests of the host share; empty: none."""
+    scenario = place.scenario
+    for work in check.works_of(scenario):
+        for curve in work.curves.values():
+            if isinstance(curve, Recorded) and curve.shared is not None:
+                rng = stream(place.key, f"shared curve {curve.shared}")
+                minutes = recordings.window(curve, scenario.recordings, rng, scenario.end_s)
+                return f"{curve.trace} from minute {minutes.start}"
+    return ""
 
 
 def _host(

@@ -84,18 +84,28 @@ def rates(curve: Recorded, settings: Recordings, rng: np.random.Generator, end: 
     Raises:
         TraceError: there is no such recording, or it is too short.
     """
-    counts = _part(_all_rates(curve.trace, settings), settings)
-    step_s = MINUTE_S / curve.compression
-    needed = int(np.ceil(end / step_s)) + 1
-    if needed > len(counts):
+    found = window(curve, settings, rng, end)
+    counts = _part(_all_rates(curve.trace, settings), settings)[found.start : found.stop]
+    share = counts / max(1.0, float(counts.max()))
+    times = np.arange(len(counts)) * (MINUTE_S / curve.compression)
+    return times, curve.low + (curve.high - curve.low) * share
+
+
+def window(curve: Recorded, settings: Recordings, rng: np.random.Generator, end: float) -> range:
+    """The minutes of the split that a curve follows; two windows are the same or apart.
+
+    Raises:
+        TraceError: there is no such recording, or it is too short.
+    """
+    minutes = len(_part(_all_rates(curve.trace, settings), settings))
+    needed = int(np.ceil(end * curve.compression / MINUTE_S)) + 1
+    if needed > minutes:
         raise TraceError(
-            f"{curve.trace}: split {settings.split} has {len(counts)} minutes; expected {needed}"
+            f"{curve.trace}: split {settings.split} has {minutes} minutes; expected {needed}"
             f" for {end:g} s, {curve.compression:g} times as fast"
         )
-    begin = int(rng.integers(len(counts) - needed + 1))
-    window = counts[begin : begin + needed]
-    share = window / max(1.0, float(window.max()))
-    return np.arange(needed) * step_s, curve.low + (curve.high - curve.low) * share
+    begin = int(rng.integers(minutes // needed)) * needed
+    return range(begin, begin + needed)
 
 
 def used(works: Iterable[Work]) -> tuple[Recording, ...]:

@@ -134,3 +134,19 @@ def test_a_stream_has_one_source() -> None:
     small["guests"][0] |= {"profile": None, "work": {"streams": {"reads": {}}}}
     with pytest.raises((ConfigError, ValueError), match="either file or trace"):
         Scenario.model_validate(small)
+
+
+def test_hosts_follow_the_same_time_or_times_apart_and_say_which() -> None:
+    scenario = scenarios.load("crowds", ["recordings.split=validation"])
+    hosts = [draw(scenario, seed) for seed in range(12)]
+    minutes = {int(host.trace.removeprefix("worldcup98 from minute ")) for host in hosts}
+    assert 3 < len(minutes) <= 12
+    assert min(np.diff(sorted(minutes))) >= scenario.end_s * 12 / 60
+    by_trace: dict[str, list[np.ndarray]] = {}
+    for host in hosts:
+        site = [i for i, guest in enumerate(host.guests) if guest.name.startswith("site")]
+        for i in site[:1]:
+            value = host.spec.guests[i].curves[0].value
+            by_trace.setdefault(host.trace, []).append(np.round(value / value.max(), 2))
+    for same in by_trace.values():
+        assert all((one == same[0]).all() for one in same)

@@ -39,7 +39,9 @@ maximum; the first minutes are a warm-up under the policy itself, the rest is sc
 
   J           mean score of the guests, min(1, 1/slowdown); slowdown is against the same guest alone
               on an ample host, and the score is 0 from an out-of-memory kill to the end; 1 is best
-  difference  paired by host; an interval that includes 0 is no evidence of a difference
+  difference  paired by host; an interval that includes 0 is no evidence of a difference.  The
+              table's intervals hold one by one; who won is judged by wider ones that hold for all
+              comparisons at once, because the best of many is partly lucky
 
 examples:
   python evaluate.py configs/evaluate/demo.yaml

@@ -96,12 +96,35 @@ def _winner(results: Results, table: Sequence[Standing], resamples: int, seed: i
     }
     second = table[1].label
     level = [label for label, gap in gaps.items() if not gap.low > 0]
-    note = f"; {len(gaps)} intervals that hold at once" if len(gaps) > 1 else ""
+    note = f"; intervals so wide that all {len(gaps)} hold at once" if len(gaps) > 1 else ""
     if not level:
         return f"{_subject(best)} won: {score}, ahead of {second} by {spread(gaps[second])}{note}."
     return (
         f"No clear winner: {best.label} has the best mean, {score}, but there is no evidence of a"
         f" difference to {_listed(level)} ({spread(gaps[level[0]])} against {level[0]}{note})."
+        f"{_by_themselves(results, own, best.label, level, resamples, seed)}"
+    )
+
+
+def _by_themselves(
+    results: Results,
+    own: tuple[Episode, ...],
+    best: str,
+    level: Sequence[str],
+    resamples: int,
+    seed: int,
+) -> str:
+    """Whom the best is ahead of by an interval of its own, which a choice after the fact is not."""
+    alone = {
+        label: measures.difference(own, results.of(label), measures.score, resamples, seed)
+        for label in level
+    }
+    ahead = [label for label, gap in alone.items() if gap.low > 0]
+    if not ahead:
+        return ""
+    return (
+        f" By an interval of its own the difference to {_listed(ahead)} leaves 0 out; that is not"
+        f" enough, as {best} was picked because it came out best."
     )
 
 

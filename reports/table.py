@@ -95,7 +95,7 @@ def show(
         "J: mean score of the guests, min(1, 1/slowdown), 0 after a kill; 1 is best. worst 5 %:"
         " mean of the worst guest scores. p95 slow: slowdown of guests, 100 if killed. g·h:"
         " guest-hour. lost time: share of the time that tasks were not idle. ≈: the interval"
-        " includes 0.",
+        " includes 0; each interval is for its own row alone.",
         style="dim",
         highlight=False,
     )

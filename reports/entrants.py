@@ -9,8 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from agents import bounds
 from agents.baselines import UnknownPolicy, load_policy
 from agents.baselines import names as baselines
+from agents.bounds import Bound
 from agents.onnx_policy import CONTRACT, MODEL, ModelError, OnnxPolicy
 from contract.guard import GuardConfig
 from contract.policy import Policy
@@ -31,7 +33,7 @@ class EntrantError(Exception):
 class Member:
     """A policy as it was found."""
 
-    policy: Policy[Any]
+    policy: Policy[Any] | Bound
     training_seed: int  # BASELINE_SEED if it was not trained
     content: str  # digest of what it is made of, beside the project's own code
     source: str  # in words
@@ -107,6 +109,8 @@ def read(text: str, settings: Mapping[str, Mapping[str, Setting]]) -> tuple[str,
 
 
 def _member(source: str, settings: Mapping[str, Setting]) -> Member:
+    if source in bounds.names():
+        return _bound(source, settings)
     if source in baselines() or (":" in source and not Path(source).exists()):
         return _plain(source, settings)
     folder = Path(source)
@@ -114,8 +118,9 @@ def _member(source: str, settings: Mapping[str, Setting]) -> Member:
         return _trained(folder)
     raise EntrantError(
         f"policy {source!r}: there is no such baseline or run folder. Baselines:"
-        f" {', '.join(baselines())}. A run folder comes from `python train.py"
-        f" configs/train/demo.yaml --name {folder.name}`; a class of your own is my_module:MyPolicy"
+        f" {', '.join(baselines())}. Bounds: {', '.join(bounds.names())}. A run folder comes from"
+        f" `python train.py configs/train/demo.yaml --name {folder.name}`; a class of your own is"
+        " my_module:MyPolicy"
     )
 
 
@@ -133,6 +138,15 @@ def _plain(source: str, settings: Mapping[str, Setting]) -> Member:
         digest.update(file.read_bytes())
     words = f"class of {module}, sha256 {digest.hexdigest()[:12]}"
     return Member(policy, BASELINE_SEED, digest.hexdigest(), words)
+
+
+def _bound(source: str, settings: Mapping[str, Setting]) -> Member:
+    try:
+        found = bounds.load(source, settings)
+    except ValueError as error:
+        raise EntrantError(str(error)) from error
+    words = "bound: sees the truth and the future; no policy for a real host"
+    return Member(found, BASELINE_SEED, repr(sorted(settings.items())), words)
 
 
 def _neighbours(name: str) -> list[Path]:

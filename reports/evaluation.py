@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from agents.bounds import Bound
 from contract.decision import beyond
 from contract.interventions import NAMES, count
 from contract.loop import Loop, Turn
@@ -124,7 +125,10 @@ def simulate(
         fired[scored] += count(turn.interventions)[scored]
 
     sampler.wait_until(np.zeros(count_hosts))
-    loop = Loop(hosts, entrant.member.policy, entrant.guard, sampler.wait_until)
+    policy = entrant.member.policy
+    if isinstance(policy, Bound):
+        policy = policy.bind(hosts, entrant.guard)
+    loop = Loop(hosts, policy, entrant.guard, sampler.wait_until)
     loop.run(np.full(count_hosts, config.end_s), watch)
     keys = tuple(
         Key(entrant.arm, entrant.label, entrant.member.training_seed, setting.scenario.name, seed)

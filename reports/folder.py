@@ -21,7 +21,7 @@ import contract
 import memsim
 import reports
 import scenarios
-from agents import onnx_policy
+from agents import bounds, onnx_policy
 from configs.loading import dump, write_atomic
 from reports import figures, page, plotstyle, storage, talk
 from reports.entrants import Entrant
@@ -66,7 +66,7 @@ def digest(config: Evaluation, entrants: Sequence[Entrant], workloads: Workloads
     )
 
 
-_CODE = (configs, contract, memsim, scenarios, agents.baselines, onnx_policy, reports)
+_CODE = (configs, contract, memsim, scenarios, agents.baselines, bounds, onnx_policy, reports)
 
 
 def kept(folder: Path, wanted: str) -> Results | None:

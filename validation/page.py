@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from configs.loading import write_atomic
 from reports import plotstyle
@@ -15,6 +16,8 @@ from validation.document import CurvesFound, Document, ExperimentFound, Quantity
 
 PAGE = Path("docs/validation.md")
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE)
+MARKERS = ("o", "s", "^", "D", "v")
+FLAT = 25  # largest over smallest value from which on an axis is logarithmic
 
 HEAD = """\
 # Validation: published experiments
@@ -71,26 +74,63 @@ def text(found: Document) -> str:
 
 
 def figure(curves: CurvesFound) -> bytes:
-    """A PNG with published curves dashed and the simulator's solid, with the range over seeds."""
+    """A PNG with published curves dashed and the simulator's solid, with the range over seeds.
+
+    Markers of earlier curves are larger and hollow, so that they can be seen around later ones.
+    """
     with plotstyle.style():
         drawn = Figure(figsize=(5.2, 3.0), layout="constrained")
         axes = drawn.subplots()
-        for line, colour in zip(curves.lines, COLOURS * len(curves.lines), strict=False):
+        shared = _published_once(curves)
+        for number, line in enumerate(curves.lines):
+            colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+            later = len(curves.lines) - 1 - number
             values = np.array(line.values, np.float64)  # None: NaN
             mean = values.mean(0)
-            axes.plot(line.x, mean, color=colour, marker="o", markersize=3, label=line.label)
+            axes.plot(
+                line.x,
+                mean,
+                color=colour,
+                marker=marker,
+                markersize=3 + 3 * later,
+                markerfacecolor="none" if later else colour,
+                label=line.label,
+            )
             axes.fill_between(line.x, values.min(0), values.max(0), color=colour, alpha=0.2)
-            if line.published is not None:
+            if line.published is not None and not shared:
                 axes.plot(line.x, line.published, color=colour, linestyle="--", linewidth=1)
+        if shared:
+            line = curves.lines[0]
+            axes.plot(line.x, line.published, color="0.2", linestyle="--", label="published")
         axes.set(title=curves.title, xlabel=curves.x_label, ylabel=curves.y_label)
-        axes.set_ylim(bottom=0)
+        if _far_apart(curves):
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.yaxis.set_minor_locator(NullLocator())
+        else:
+            axes.set_ylim(bottom=0)
         places = sorted({x for line in curves.lines for x in line.x})
         axes.set_xticks(places, [f"{x:g}" for x in places])
         plotstyle.grid(axes, "y")
-        axes.legend(title="dashed: published", title_fontsize=8)
+        axes.legend(title=None if shared else "dashed: published", title_fontsize=8)
         picture = io.BytesIO()
         drawn.savefig(picture, format="png", dpi=120, metadata={"Software": None})
         return picture.getvalue()
+
+
+def _published_once(curves: CurvesFound) -> bool:
+    """Whether several curves are held against one and the same published one."""
+    published = {line.published for line in curves.lines}
+    return len(curves.lines) > 1 and len(published) == 1 and None not in published
+
+
+def _far_apart(curves: CurvesFound) -> bool:
+    """Whether the lowest of it would lie flat on a linear axis."""
+    parts = [np.array(line.values, np.float64).ravel() for line in curves.lines]
+    parts += [np.array(line.published, np.float64) for line in curves.lines if line.published]
+    low, high = np.nanmin(np.concatenate(parts)), np.nanmax(np.concatenate(parts))
+    return bool(low > 0 and high > FLAT * low)
 
 
 def _table(rows: Sequence[tuple[ExperimentFound, QuantityFound]]) -> str:

@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from scenarios import outcome
@@ -156,6 +158,28 @@ def test_the_page_depends_on_the_document_alone(tmp_path: Path) -> None:
     predicted, rest = text.split("## Calibrated")
     assert "work, async / block" in predicted and "rate" not in predicted.split("## Predicted")[1]
     assert "**V4, rate**: 3.00 instead of 1.70–2.05, 46% above. Not explained yet." in rest
+
+
+def test_no_curve_hides_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn(*published: tuple[float, ...] | None) -> Axes:
+        made: list[Figure] = []
+        monkeypatch.setattr(page, "Figure", lambda **how: made.append(Figure(**how)) or made[0])
+        lines = tuple(
+            LineFound(str(number), (1.0, 2.0), line, ((20.0, 21.0),))
+            for number, line in enumerate(published)
+        )
+        page.figure(CurvesFound("t", "x", "y", lines))
+        return made[0].axes[0]
+
+    shared = drawn((20.0, 30.0), (20.0, 30.0))
+    dashed = [line for line in shared.lines if line.get_linestyle() == "--"]
+    assert [line.get_label() for line in dashed] == ["published"]
+    sizes = [line.get_markersize() for line in shared.lines if line not in dashed]
+    assert sizes[0] > sizes[1]
+    assert shared.get_yscale() == "linear"
+    apart = drawn((20.0, 30.0), (20.0, 600.0))
+    assert sum(line.get_linestyle() == "--" for line in apart.lines) == 2
+    assert apart.get_yscale() == "log"
 
 
 def test_the_page_is_of_a_full_run(tmp_path: Path) -> None:

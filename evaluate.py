@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from configs.loading import ConfigError, dump, load, packaged, write_atomic
+from configs.loading import ConfigError, check_writable, dump, load, packaged, write_atomic
 from contract.host import HostError
 from contract.policy import PolicyError
 from reports import (
@@ -128,6 +128,8 @@ def main(given: Sequence[str] | None = None) -> int:
 
 def evaluate(options: argparse.Namespace, command: str) -> None:
     """Everything between the command line and the report."""
+    if options.json:
+        check_writable(options.json)
     config = _config(options)
     where = Path(options.out or Path("runs") / (options.name or _name(config)))
     found, workloads = entrants(config), prepare(config)

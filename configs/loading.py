@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import to_json
 
 from configs import document, problems
-from configs.files import NotFound, find, packaged, write_atomic
+from configs.files import NotFound, check_writable, find, packaged, write_atomic
 from configs.quantities import Bytes, Seconds, format_bytes, parse_bytes, parse_seconds
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "ConfigError",
     "Seconds",
     "build",
+    "check_writable",
     "dump",
     "find",
     "format_bytes",

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 import scenarios
 from agents.baselines import UnknownPolicy, load_policy, names
-from configs.loading import ConfigError, write_atomic
+from configs.loading import ConfigError, check_writable, write_atomic
 from configs.quantities import parse_seconds
 from contract.host import HostError
 from contract.policy import Policy, PolicyError
@@ -74,6 +74,8 @@ def main(given: Sequence[str] | None = None) -> int:
     """Run, print, write."""
     options = arguments(given)
     try:
+        if options.json:
+            check_writable(options.json)
         scenario = scenarios.load(options.scenario, options.set)
         policy = load_policy(options.policy, {}) if options.policy else None
         outcome = _watched(scenario, options, policy)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from configs.loading import ConfigError
+from configs.loading import ConfigError, check_writable
 from validation import document, page, table
 from validation.document import Document, DocumentError
 from validation.experiment import Experiment, UnknownExperiment, catalogue, chosen
@@ -66,7 +66,7 @@ def main(given: Sequence[str] | None = None) -> int:
     options = arguments(given)
     try:
         if options.json:
-            document.prepare(options.json)
+            check_writable(options.json)
         found = document.read(options.source) if options.source else _run(options)
         if options.json:
             document.write(found, options.json)

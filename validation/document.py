@@ -1,11 +1,8 @@
 """What a validation found, as plain data: written to JSON, read back, shown as table and page."""
 
 import math
-import os
 from collections.abc import Sequence
-from errno import EISDIR
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -175,20 +172,6 @@ def write(found: Document, path: str | Path) -> None:
         OSError: it cannot be written.
     """
     write_atomic(path, _READER.dump_json(found, indent=1) + b"\n")
-
-
-def prepare(path: str | Path) -> None:
-    """Make the folder that `write` will need, before minutes are spent on what goes there.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryFile(dir=path.parent):
-        pass
 
 
 def read(path: str | Path) -> Document:

@@ -97,11 +97,10 @@ def figure(curves: CurvesFound) -> bytes:
                 label=line.label,
             )
             axes.fill_between(line.x, values.min(0), values.max(0), color=colour, alpha=0.2)
-            if line.published is not None and not shared:
+            if line.published is not None and shared is None:
                 axes.plot(line.x, line.published, color=colour, linestyle="--", linewidth=1)
-        if shared:
-            line = curves.lines[0]
-            axes.plot(line.x, line.published, color="0.2", linestyle="--", label="published")
+        if shared is not None:
+            axes.plot(curves.lines[0].x, shared, color="0.2", linestyle="--", label="published")
         axes.set(title=curves.title, xlabel=curves.x_label, ylabel=curves.y_label)
         if _far_apart(curves):
             axes.set_yscale("log")
@@ -113,16 +112,16 @@ def figure(curves: CurvesFound) -> bytes:
         places = sorted({x for line in curves.lines for x in line.x})
         axes.set_xticks(places, [f"{x:g}" for x in places])
         plotstyle.grid(axes, "y")
-        axes.legend(title=None if shared else "dashed: published", title_fontsize=8)
+        axes.legend(title="dashed: published" if shared is None else None, title_fontsize=8)
         picture = io.BytesIO()
         drawn.savefig(picture, format="png", dpi=120, metadata={"Software": None})
         return picture.getvalue()
 
 
-def _published_once(curves: CurvesFound) -> bool:
-    """Whether several curves are held against one and the same published one."""
+def _published_once(curves: CurvesFound) -> tuple[float, ...] | None:
+    """The published curve that several are held against, if it is one and the same."""
     published = {line.published for line in curves.lines}
-    return len(curves.lines) > 1 and len(published) == 1 and None not in published
+    return published.pop() if len(curves.lines) > 1 and len(published) == 1 else None
 
 
 def _far_apart(curves: CurvesFound) -> bool:

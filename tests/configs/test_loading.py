@@ -18,6 +18,7 @@ from configs.loading import (
     ConfigError,
     Seconds,
     build,
+    check_writable,
     dump,
     format_bytes,
     load,
@@ -525,3 +526,32 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(
         write_atomic(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file.txt"
+    for wrong in (tmp_path / "none" / "file.txt", tmp_path):
+        with pytest.raises(OSError, match=str(tmp_path)):
+            check_writable(wrong)
+    assert not os.listdir(tmp_path)
+    check_writable(path)
+    assert not os.listdir(tmp_path)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/file.txt'$"):
+        write_atomic(path, "new")
+
+
+def test_many_names_are_not_listed(shipped: Path) -> None:
+    (shipped / "train").mkdir()
+    for number in range(30):
+        (shipped / "train" / f"x{number}.yaml").write_text("")
+    with pytest.raises(ConfigError, match=r"what ships is in \w+/evaluate, \w+/train$"):
+        load(House, "missing.yaml")
+    with pytest.raises(ConfigError, match=r"there are evaluate/demo, evaluate/talk$"):
+        load(House, "evaluate/zzz")
+    with pytest.raises(ConfigError, match=r"did you mean evaluate/talk\?$"):
+        load(House, "evaluate/tlak")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from configs.loading import ConfigError, write_atomic
+from configs.loading import ConfigError, check_writable, write_atomic
 from contract.host import HostError
 from scenarios import Scenario, load
 from scenarios.schema import Mark
@@ -63,6 +63,9 @@ def main(given: Sequence[str] | None = None) -> int:
     """Do one command."""
     options = arguments(given)
     try:
+        for path in (getattr(options, "json", None), getattr(options, "figure", None)):
+            if path is not None:
+                check_writable(path)
         with _interruptible():
             COMMANDS[options.command](options)
     except Unavailable as error:

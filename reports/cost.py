@@ -17,9 +17,10 @@ HOSTS = 2  # of each scenario that are looked at
 SAMPLE_S = 300.0  # [s] of their lives
 # Samples of results, and threads that wait for the last host of a batch: a factor on hosts' time.
 OVERHEAD = 1.3
-# [s] of a policy's own time, reading and applying included, for a second of all hosts of a batch:
-# the mean of the baselines on eight guests, .05 to 1 ms.
-DECIDING = 2.5e-4
+# [s] of a policy's own time, reading and applying included, for a second of all hosts of a batch,
+# and for each of these hosts beside: the mean of the baselines on eight guests a host.  They lie
+# from a fifth to four times as much.
+DECIDING, DECIDING_A_HOST = 2.5e-4, 3e-5
 
 Measure = Callable[[Scenario, Sequence[int], float], float]
 
@@ -44,16 +45,23 @@ def minutes(
     """
     grid, folder = Grid(config.period, config.end_s), cache or reference.cache_folder()
     sample_s = min(SAMPLE_S, config.end_s)
-    total_s = DECIDING * config.end_s * len(scenarios) * len(entrants)
+    deciding = DECIDING + DECIDING_A_HOST * config.seeds.count
+    total_s = deciding * config.end_s * len(scenarios) * len(entrants)
     at_once = min(threads or os.cpu_count() or 1, config.seeds.count)
     for number, scenario in enumerate(scenarios):
         seeds = config.seeds_of(number)
         chosen = seeds[:HOSTS]
-        host_s = (measure or cpu_s)(scenario, chosen, sample_s) / len(chosen)
+        sampled, all_hosts = (_pages(scenario, part) for part in (chosen, seeds))
         rounds = len(entrants) + _references(scenario, seeds, entrants, grid, folder)
-        lives_s = host_s / sample_s * config.end_s * len(seeds) * rounds
+        spent_s = (measure or cpu_s)(scenario, chosen, sample_s) * all_hosts / sampled
+        lives_s = spent_s / sample_s * config.end_s * rounds
         total_s += OVERHEAD * lives_s / at_once
     return total_s / 60
+
+
+def _pages(scenario: Scenario, seeds: Sequence[int]) -> int:
+    """Of all guests of some hosts; what hosts cost goes by it."""
+    return sum(guest.pages for seed in seeds for guest in draw(scenario, seed).spec.guests)
 
 
 def _references(

@@ -32,7 +32,8 @@ def test_lives_are_priced_by_the_first_minutes_of_some_hosts(tmp_path: Path) -> 
 
     who = entrants(config)
     # 3 s for 300 s of a host, so 6 s a life; 8 hosts under each policy, and all guests alone
-    hosts, deciding = cost.OVERHEAD * 6 * 8 / 60, cost.DECIDING * 600 / 60
+    hosts = cost.OVERHEAD * 6 * 8 / 60
+    deciding = (cost.DECIDING + 8 * cost.DECIDING_A_HOST) * 600 / 60
     assert priced(who, 1) == pytest.approx(3 * hosts + 2 * deciding)
     assert seen == [(2, 300.0)]
     assert priced(who, 2) == pytest.approx(3 * hosts / 2 + 2 * deciding)

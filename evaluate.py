@@ -112,7 +112,10 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     place.add_argument("--name", help="write into runs/NAME; default: the configuration's name")
     place.add_argument("--out", metavar="DIR", help="write into this folder")
     parser.add_argument("--threads", type=int, help="of the simulator; results do not depend on it")
-    return parser.parse_args(given)
+    options = parser.parse_args(given)
+    if options.threads is not None and options.threads < 1:
+        parser.error(f"--threads: {options.threads}: expected 1 or more")
+    return options
 
 
 def main(given: Sequence[str] | None = None) -> int:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+STRANGE = 3  # unknown fields at the top from which on the whole file is taken for another kind
 SHOWN_CHARACTERS = 80  # of a value; a whole section would bury the message
 
 FIELD = re.compile(r"([A-Za-z_][\w.-]*): ")  # what a complaint about several fields begins with
@@ -34,6 +35,7 @@ def describe(error: ValidationError, model: type[BaseModel], data: object) -> di
     expected: dict[str, list[str]] = {}
     values: dict[str, str] = {}
     together: dict[str, list[str]] = {}
+    unknown: set[str] = set()  # at the top
     for detail in error.errors(include_url=False):
         if _only_follows(detail):
             continue
@@ -45,9 +47,18 @@ def describe(error: ValidationError, model: type[BaseModel], data: object) -> di
                 for own, text in found:
                     together.setdefault(own, []).append(text)
                 continue
+        if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
+            unknown.add(path)
         if wording not in expected.setdefault(path, []):
             expected[path].append(wording)
         values[path] = "" if detail["type"] == "missing" else f"got {shown(detail['input'])}; "
+    strange = [path for path in expected if path in unknown]
+    if len(strange) >= STRANGE:
+        for path in strange:
+            del expected[path]
+        fields = ", ".join(model.model_fields)
+        text = f"{', '.join(strange)}: there are no such fields; expected some of {fields}"
+        together.setdefault("", []).append(f"{text}: is the file meant for something else?")
     plain = {path: values[path] + " or ".join(words) for path, words in expected.items()}
     return plain | {path: "; ".join(texts) for path, texts in together.items()}
 

@@ -20,6 +20,7 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Scenario:
         configs.loading.ConfigError: what is wrong with the file, all at once.
     """
     name = str(source)
-    if "/" not in name and not name.endswith(".yaml"):
+    bare = "/" not in name and not name.endswith(".yaml")
+    if bare or f"scenarios/{name}" in configs.loading.packaged():  # as validation/v01_async_faults
         source = f"scenarios/{name}"
     return configs.loading.load(Scenario, source, overrides)

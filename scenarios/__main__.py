@@ -94,7 +94,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
 def _span(text: str) -> float:
     try:
-        return parse_seconds(text)
+        return parse_seconds(float(text) if text.isdecimal() else text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"got {text!r}, {error}") from None
 

@@ -297,6 +297,12 @@ def test_broken_traces_are_named_in_one_line(
     assert printed.out == ""
 
 
+def test_threads_are_one_or_more(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.main(["demo", "--threads", "0"])
+    assert "--threads: 0: expected 1 or more" in capsys.readouterr().err
+
+
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         evaluate.main(["--help"])

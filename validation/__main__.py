@@ -53,6 +53,8 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
         "--processes", type=int, default=PROCESSES, help="results do not depend on it"
     )
     options = parser.parse_args(given)
+    if options.processes < 1:
+        parser.error(f"--processes: {options.processes}: expected 1 or more")
     part = bool(options.names or options.quick)
     if options.source and part:
         parser.error("--from runs nothing: it takes no names and no --quick")

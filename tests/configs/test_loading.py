@@ -545,6 +545,14 @@ def test_what_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         write_atomic(path, "new")
 
 
+def test_a_file_of_another_kind_is_one_complaint(house: Path) -> None:
+    text = complaint(house, "guests: []\nsteps: 3\nppo: {}\nclone: {}")
+    assert text == (
+        f"{house}: steps, ppo, clone: there are no such fields; expected some of"
+        f" {', '.join(House.model_fields)}: is the file meant for something else?"
+    )
+
+
 def test_many_names_are_not_listed(shipped: Path) -> None:
     (shipped / "train").mkdir()
     for number in range(30):

@@ -143,3 +143,8 @@ def test_experiment_a_takes_turns(name: str, turns: int, gap_s: float, most: int
     limit = host.cgroups[0].max_pages * host.page_bytes
     assert limit == most
     assert {guest.cgroup for guest in host.guests} == {0}
+
+
+def test_a_scenario_in_a_folder_is_found_by_its_name() -> None:
+    found = scenarios.load("validation/v01_async_faults")
+    assert found == scenarios.load("scenarios/validation/v01_async_faults")

@@ -230,7 +230,7 @@ def test_the_command_runs_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     written = json.loads((tmp_path / "found.json").read_text())
     assert written["policy"] == "equal"
     assert "samples" not in written
-    assert main([str(path), "--every", "1s", "--json", str(tmp_path / "found.json")]) == 0
+    assert main([str(path), "--every", "1", "--json", str(tmp_path / "found.json")]) == 0
     written = json.loads((tmp_path / "found.json").read_text())
     assert written["samples"]["time_s"][:3] == [0.0, 1.0, 2.0]
     capsys.readouterr()

@@ -235,7 +235,13 @@ def test_the_command_reads_what_it_wrote(
 
 
 @pytest.mark.parametrize(
-    "given", [["V1", "--from", "x"], ["--quick", "--from", "x"], ["V1", "--page", "x"]]
+    "given",
+    [
+        ["V1", "--processes", "0"],
+        ["V1", "--from", "x"],
+        ["--quick", "--from", "x"],
+        ["V1", "--page", "x"],
+    ],
 )
 def test_what_does_not_go_together_is_refused(given: list[str]) -> None:
     with pytest.raises(SystemExit, match="2"):

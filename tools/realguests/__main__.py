@@ -107,6 +107,7 @@ def simulate(options: argparse.Namespace) -> None:
     found = []
     for mode in _modes(options.mode):
         for seed in range(options.repeat):
+            print(f"{scenario.name}, {mode}, seed {seed}")
             found.append(simulated.run(scenario, mode, settings, seed))
             _keep(options, found)
 

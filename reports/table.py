@@ -91,11 +91,14 @@ def show(
 ) -> None:
     """Print the table, what its columns mean, and who won."""
     console.print(comparison(table, reference, console.width))
+    wide = (
+        " p95 slow: slowdown of guests, 100 if killed. lost time: share of the time that tasks were"
+        " not idle."
+    )
     console.print(
         "J: mean score of the guests, min(1, 1/slowdown), 0 after a kill; 1 is best. worst 5 %:"
-        " mean of the worst guest scores. p95 slow: slowdown of guests, 100 if killed. g·h:"
-        " guest-hour. lost time: share of the time that tasks were not idle. ≈: the interval"
-        " includes 0; each interval is for its own row alone.",
+        f" mean of the worst guest scores. g·h: guest-hour.{wide * (console.width >= NARROW)}"
+        " ≈: the interval includes 0; each interval is for its own row alone.",
         style="dim",
         highlight=False,
     )

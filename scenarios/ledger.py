@@ -86,6 +86,7 @@ def ledger(outcome: Outcome) -> dict[str, Any]:
             for first, last, span in zip(names, names[1:], spans, strict=False)
             if last != END or not outcome.by_mark
         ],
+        "missed_marks": list(outcome.missed),
         "tasks": _tasks(outcome),
     }
 

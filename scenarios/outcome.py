@@ -119,6 +119,7 @@ class Outcome:
     marks: tuple[tuple[str, Mark], ...]  # in the order of time, BEGIN and END included
     samples: Samples
     by_mark: bool  # it ended because it had come by the last mark of the timeline
+    missed: tuple[str, ...]  # marks that it did not come by, as it was over before
 
     def at(self, mark: str) -> Mark:
         """All counters and gauges at a mark; of several with one name the first.
@@ -206,7 +207,7 @@ class _Sampler:
     ) -> None:
         self._hosts, self._end_s, self._sample_s = hosts, scenario.end_s, sample_s
         self._told = told
-        self._marks = sum(entry.do == "mark" for entry in scenario.timeline)
+        self._names = tuple(entry.name for entry in scenario.timeline if entry.do == "mark")
         self._rows: list[tuple[float, np.ndarray, int]] = []
         self._begin = self._now()
         self._sample()
@@ -217,7 +218,7 @@ class _Sampler:
 
     @property
     def _all_marked(self) -> bool:
-        return 0 < self._marks <= len(self._hosts.marks(0))
+        return 0 < len(self._names) <= len(self._hosts.marks(0))
 
     def wait_until(self, until_s: Floats) -> None:
         step_s = self._sample_s or STEP_S
@@ -241,6 +242,7 @@ class _Sampler:
             marks=tuple(marks),
             samples=self._samples(drawn.spec.page_bytes),
             by_mark=self._all_marked,
+            missed=self._names[len(self._hosts.marks(0)) :],
         )
 
     def _now(self) -> Mark:

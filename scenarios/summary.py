@@ -49,6 +49,9 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
                 yield f"  {guest}: {', '.join(told)}"
         if told := list(_host(span["host"], end["host"])):
             yield f"  host: {', '.join(told)}"
+    if found["missed_marks"]:
+        missed = ", ".join(found["missed_marks"])
+        yield f"never came to {missed}: the scenario was over before, at {ends[-1]['time_s']:g} s"
     for task in found["tasks"]:
         if task["seconds"] is not None:
             yield f"{task['guest']} {task['task']}: done in {task['seconds']:.3f} s"

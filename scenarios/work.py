@@ -378,7 +378,7 @@ def walk(phases: tuple[Phase, ...], path: str = "phases") -> Iterator[tuple[str,
 def expected_one_of(names: Iterable[str]) -> str:
     """The expectation of a name, worded."""
     known = ", ".join(sorted(names))
-    return f"expected one of {known}" if known else "there are none"
+    return f"expected one of {known}" if known else "expected one that is defined; there is none"
 
 
 class Profile(Work):

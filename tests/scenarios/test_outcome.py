@@ -168,6 +168,9 @@ def test_a_ledger_ends_with_the_last_mark() -> None:
     assert [span["to"] for span in found["between"]] == ["half", "later"]
     ended = ledger(run(a_scenario(length="3500ms")))  # before the second mark
     assert [span["to"] for span in ended["between"]] == ["half", END]
+    assert ended["missed_marks"] == ["later"]
+    assert "never came to later: the scenario was over before, at 3.5 s" in lines(ended)
+    assert not any("never came" in line for line in lines(found))
 
 
 def test_the_summary_tells_what_mechanisms_did_and_only_that() -> None:

@@ -94,8 +94,9 @@ def build(model: type[M], data: Mapping[str, Any], origin: str, overrides: Seque
         raise ConfigError(f"{origin}: is not plain data: {error}") from error
     raise ConfigError(
         "\n".join(
-            f"{origin}: {path}{': ' if path else ''}{text}{_blame(path, by_override)}"
-            for path, text in complaints.items()
+            f"{origin}: {path}{': ' if path else ''}{found.text}"
+            f"{_blame(path, by_override) or _blame(found.section, by_override)}"
+            for path, found in complaints.items()
         )
     )
 

@@ -4,7 +4,7 @@ import difflib
 import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -25,8 +25,15 @@ WORDINGS = {  # by pydantic's type of error
 }
 
 
-def describe(error: ValidationError, model: type[BaseModel], data: object) -> dict[str, str]:
-    """Word every problem of a validation of `data`: {field path: message}.
+class Complaint(NamedTuple):
+    """What is wrong at one place."""
+
+    text: str
+    section: str  # path of all that may be to blame: a field's own, or where fields must fit
+
+
+def describe(error: ValidationError, model: type[BaseModel], data: object) -> dict[str, Complaint]:
+    """Word every problem of a validation of `data`: {field path: complaint}.
 
     What the members of a union expected at one place is joined by "or".  What fields must be to
     each other is said at the field that the complaint begins with, without the whole section; the
@@ -34,33 +41,30 @@ def describe(error: ValidationError, model: type[BaseModel], data: object) -> di
     """
     expected: dict[str, list[str]] = {}
     values: dict[str, str] = {}
-    together: dict[str, list[str]] = {}
-    unknown: set[str] = set()  # at the top
+    together: dict[str, Complaint] = {}
+    unknown: list[str] = []  # at the top
     for detail in error.errors(include_url=False):
         if _only_follows(detail):
             continue
         path = ".".join(str(step) for step in _place(detail, model, data))
         wording = _expectation(detail, model)
-        if detail["type"] == "value_error" and isinstance(detail["input"], Mapping):
-            found = [_of_field(path, line) for line in wording.split("\n")]
-            if all(own != path for own, _ in found) or not path:
-                for own, text in found:
-                    together.setdefault(own, []).append(text)
-                continue
+        if found := _of_fields(detail, path, wording):
+            for own, text in found:
+                before = f"{together[own].text}; " if own in together else ""
+                together[own] = Complaint(before + text, path)
+            continue
         if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
-            unknown.add(path)
+            unknown.append(path)
         if wording not in expected.setdefault(path, []):
             expected[path].append(wording)
         values[path] = "" if detail["type"] == "missing" else f"got {shown(detail['input'])}; "
-    strange = [path for path in expected if path in unknown]
-    if len(strange) >= STRANGE:
-        for path in strange:
-            del expected[path]
-        fields = ", ".join(model.model_fields)
-        text = f"{', '.join(strange)}: there are no such fields; expected some of {fields}"
-        together.setdefault("", []).append(f"{text}: is the file meant for something else?")
-    plain = {path: values[path] + " or ".join(words) for path, words in expected.items()}
-    return plain | {path: "; ".join(texts) for path, texts in together.items()}
+    if len(unknown) >= STRANGE:
+        expected = {path: words for path, words in expected.items() if path not in unknown}
+        together[""] = Complaint(_another_kind(unknown, model), "")
+    plain = {
+        path: Complaint(values[path] + " or ".join(words), path) for path, words in expected.items()
+    }
+    return plain | together
 
 
 def shown(value: object) -> str:
@@ -75,12 +79,24 @@ def _only_follows(detail: ErrorDetails) -> bool:
     return detail["type"] == "too_short" and isinstance(found, Sequence) and len(found) >= least
 
 
-def _of_field(path: str, line: str) -> tuple[str, str]:
-    """The path and the rest of a complaint that may begin with a field below `path`."""
-    named = FIELD.match(line)
-    if named is None:
-        return path, line
-    return f"{path}.{named[1]}" if path else named[1], line[named.end() :]
+def _of_fields(detail: ErrorDetails, path: str, wording: str) -> list[tuple[str, str]]:
+    """Paths and texts of a complaint about how fields of a section fit; none if it is no such."""
+    if detail["type"] != "value_error" or not isinstance(detail["input"], Mapping):
+        return []
+    named = [(FIELD.match(line), line) for line in wording.split("\n")]
+    if path and not all(start for start, _ in named):
+        return []
+    before = f"{path}." if path else ""
+    return [
+        (before + start[1], line[start.end() :]) if start else ("", line) for start, line in named
+    ]
+
+
+def _another_kind(unknown: Sequence[str], model: type[BaseModel]) -> str:
+    return (
+        f"{', '.join(unknown)}: there are no such fields; expected some of"
+        f" {', '.join(model.model_fields)}: is the file meant for something else?"
+    )
 
 
 def _place(detail: ErrorDetails, model: type[BaseModel], data: object) -> Iterator[int | str]:

@@ -232,8 +232,8 @@ def _never_signalled(work: Work, by_host: set[str]) -> Iterator[str]:
     for path, phase in phases:
         if isinstance(phase, Wait) and phase.event not in known:
             yield (
-                f"{path}.event: {phase.event!r}: {expected_one_of(known)}, the events that"
-                " are signalled"
+                f"{path}.event: {phase.event!r}: of the events that are signalled,"
+                f" {expected_one_of(known)}"
             )
 
 

@@ -56,6 +56,21 @@ class Guest(Config):
         return self
 
 
+class Pair(Config):
+    low: int
+    high: int
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Pair":
+        if self.low > self.high:
+            raise ValueError(f"low: {self.low}: expected at most high, {self.high}")
+        return self
+
+
+class Spread(Config):
+    inner: Pair
+
+
 class House(Config):
     guests: tuple[Guest, ...]
     swap: Annotated[Disk | Zram, Field(discriminator="kind")] = Disk()
@@ -164,6 +179,18 @@ def test_a_combination_broken_by_an_override_is_blamed_on_it(house: Path) -> Non
     text = complaint(house, GOOD, "guests.1.floor=8KiB", "guests.0.name=x")
     assert text.startswith(f"{house}: guests.1: got ")
     assert text.endswith("(from --set guests.1.floor=8KiB)")
+
+
+def test_a_field_that_does_not_fit_another_is_named_and_the_override_of_either_blamed() -> None:
+    data = {"low": 3, "high": 5}
+    with pytest.raises(ConfigError) as caught:
+        build(Spread, {"inner": data}, "x", ["inner.high=2"])
+    assert (
+        str(caught.value) == "x: inner.low: 3: expected at most high, 2 (from --set inner.high=2)"
+    )
+    with pytest.raises(ConfigError) as caught:
+        build(Pair, data, "x", ["high=2"])
+    assert str(caught.value) == "x: low: 3: expected at most high, 2"
 
 
 def test_a_misspelt_field_gets_a_suggestion(house: Path) -> None:

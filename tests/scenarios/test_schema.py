@@ -57,7 +57,7 @@ MISTAKES = [
     (
         f"{WORK}.tasks.t.phases",
         [{"op": "wait", "event": "go"}, {"op": "signal", "event": "done"}],
-        r"guests.0.work.tasks.t.phases.0.event: 'go': of the events that are signalled, expected one of done",
+        r"guests.0.work.tasks.t.phases.0.event: 'go': of the events that are signalled",
     ),
     ("host.page", "48KiB", r"page: 49152: expected a power of two"),
     ("host.page", "8MiB", r"page: 8388608: expected a power of two from 4KiB to 4MiB"),

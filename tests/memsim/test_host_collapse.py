@@ -71,6 +71,15 @@ def test_what_is_used_becomes_huge_eight_blocks_in_ten_seconds() -> None:
     assert huge(fleet, 30.5)[0] == 12
 
 
+def test_copies_take_the_hosts_time() -> None:
+    # Eight blocks one after the other: in the time of four copies about four are huge.
+    fleet = deflated(allocate(), touch(cost_s=1e-5))
+    copy_s = BLOCK * params.MIGRATE_S
+    made = [huge(fleet, 10.0 + copies * copy_s)[1] for copies in (4, 12)]
+    assert 3 <= made[0] <= 5
+    assert made[1] == 8
+
+
 def test_what_was_given_to_the_host_is_backed_again_with_the_rest_of_its_block() -> None:
     fleet = deflated(allocate(count=10 * BLOCK - 100))
     resident = int(fleet.guest[0, 0]["resident_pages"])

@@ -5,7 +5,7 @@ runs/<name>/config.yaml       the whole configuration, as resolved
             versions.json     of everything that the numbers may depend on
             digest            of configuration, policies, traces and code; written last
             episodes.parquet  and guests, memory, traffic: `storage`
-            report.html       and figures/
+            report.html       and figures/, tables/ (CSV and Markdown)
 """
 
 import importlib.metadata
@@ -23,7 +23,7 @@ import reports
 import scenarios
 from agents import bounds, onnx_policy
 from configs.loading import dump, write_atomic
-from reports import figures, page, plotstyle, storage, talk
+from reports import figures, page, plotstyle, storage, tables, talk
 from reports.entrants import Entrant
 from reports.episodes import Results
 from reports.settings import Evaluation
@@ -32,13 +32,14 @@ from reports.workloads import Workloads
 from scenarios import fingerprint
 from scenarios.draw import draw
 
-CONFIG, SEED, VERSIONS, DIGEST, REPORT, FIGURES = (
+CONFIG, SEED, VERSIONS, DIGEST, REPORT, FIGURES, TABLES = (
     "config.yaml",
     "seed",
     "versions.json",
     "digest",
     "report.html",
     "figures",
+    "tables",
 )
 OF_TRAINING = ("checkpoints", "model.onnx")
 PACKAGES = ("overcommit", "numba", "numpy", "onnxruntime", "pyarrow", "scipy")
@@ -95,7 +96,8 @@ def write(folder: Path, config: Evaluation, results: Results, content: str) -> N
     """
     for name in (DIGEST, REPORT):
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / FIGURES, ignore_errors=True)
+    for name in (FIGURES, TABLES):
+        shutil.rmtree(folder / name, ignore_errors=True)
     write_atomic(folder / CONFIG, dump(config))
     write_atomic(folder / SEED, f"{config.host_seeds[0]}\n")
     write_atomic(folder / VERSIONS, json.dumps(versions(), indent=2) + "\n")
@@ -120,6 +122,7 @@ def write_report(
     for name, picture in pictures.items():
         write_atomic(folder / FIGURES / f"{name}.png", plotstyle.png(picture))
         write_atomic(folder / FIGURES / f"{name}.svg", plotstyle.svg(picture))
+    tables.write(folder / TABLES, results, table, provenance.reference)
     write_atomic(folder / REPORT, page.render(results, table, verdict, provenance))
 
 

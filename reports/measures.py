@@ -49,6 +49,19 @@ def progress(episode: Episode) -> float:
     return episode.progress
 
 
+def fairness(scores: np.ndarray, weights: np.ndarray) -> float:
+    """Jain's index of the guests' scores: 1 if all fare alike, 1/n if one has everything.
+
+    R. Jain, D. Chiu, W. Hawe, DEC-TR-301 (1984); a guest of weight w counts as w guests.
+
+    Args:
+        scores: (N,) not negative.
+        weights: (N,) positive.
+    """
+    squares = float(weights.sum() * (weights * scores**2).sum())
+    return float((weights * scores).sum() ** 2 / squares) if squares > 0 else 1.0
+
+
 def _sample(episodes: Sequence[Episode], measure: Measure) -> Sample:
     return Sample(
         np.array([measure(episode) for episode in episodes], dtype=np.float64),

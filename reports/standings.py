@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports import measures
-from reports.episodes import BASELINE_SEED, Episode, GuestEpisode, Results
+from reports import measures, service
+from reports.episodes import BASELINE_SEED, Episode, GuestEpisode, Key, Results
 from reports.slowdown import JOB_LIMIT
 from reports.statistics import (
     FEW,
@@ -17,6 +17,7 @@ from reports.statistics import (
     tail_mean,
 )
 
+VIOLATED = 1.10  # slowdown that breaks the usual service level
 IQM_SEEDS = 3  # interquartile means need at least this many training seeds
 
 
@@ -41,6 +42,10 @@ class Standing:
     hypercalls_per_s: float  # per host
     resize_share: float  # guest CPU seconds on resizing per second and host
     interventions_per_hour: float  # of the guard, per host
+    fairness: float  # mean over hosts of Jain's index of the guests' scores, by weight
+    violations: float  # share of guest-episodes slowed down by more than VIOLATED, or killed
+    refault_bytes_per_s: float  # page cache read again, per host
+    free_share: float  # mean free memory of the host, as a share of the guests' largest sizes
 
     def as_dict(self) -> dict[str, object]:
         """Plain data, intervals as value, low and high."""
@@ -214,6 +219,7 @@ def _standing(
     busy = sum(sum(part.account_s.values()) - part.account_s["idle"] for part in episodes)
     kills = sum(episode.oom_kills + episode.host_kills for episode in episodes)
     slowdowns = [value for guest in guests if not math.isnan(value := _slowdown(guest))]
+    largest = sum(guest.max_bytes for guest in guests)
     trained = sorted({episode.training_seed for episode in episodes})
     difference = None
     if other is not None and label != reference:
@@ -238,7 +244,25 @@ def _standing(
         interventions_per_hour=3600
         * sum(sum(episode.interventions.values()) for episode in episodes)
         / seconds,
+        fairness=float(np.mean(_fairness(guests))) if guests else math.nan,
+        violations=float(np.mean(service.slowdowns(guests) > VIOLATED)) if guests else math.nan,
+        refault_bytes_per_s=sum(episode.refaulted_bytes for episode in episodes) / seconds,
+        free_share=sum(episode.free_bytes for episode in episodes) / max(largest, 1),
     )
+
+
+def _fairness(guests: Sequence[GuestEpisode]) -> list[float]:
+    """Of each episode; guests of weight 0 are left out."""
+    hosts: dict[Key, list[GuestEpisode]] = {}
+    for guest in guests:
+        if guest.weight > 0:
+            hosts.setdefault(guest.key, []).append(guest)
+    return [
+        measures.fairness(
+            np.array([guest.score for guest in own]), np.array([guest.weight for guest in own])
+        )
+        for own in hosts.values()
+    ]
 
 
 def _slowdown(guest: GuestEpisode) -> float:

@@ -30,6 +30,7 @@ from memsim.sharing import (
     UNMERGE,
     UNSHARED,
     VOLATILE,
+    ZERO_PAGE,
     bucket_of,
     found,
     head_of,
@@ -267,6 +268,12 @@ def _is_mapped(m: Machine, p: int) -> bool:
 
 
 @kernel
+def _is_scanned(m: Machine, p: int) -> bool:
+    # The zero page is not anonymous, so what maps it is walked past (scan_get_next_rmap_item).
+    return _is_mapped(m, p) and m.ksm[p].node != ZERO_PAGE
+
+
+@kernel
 def _scan(m: Machine, e: int) -> tuple[float, int]:
     # Part of a batch: CPU seconds, frames that came free.  The end of a pass ends the batch.
     hs = m.host[0]
@@ -280,7 +287,7 @@ def _scan(m: Machine, e: int) -> tuple[float, int]:
             _forget_unstable(m)
             break
         hs.ksm_next += 1
-        if not _is_mapped(m, p):
+        if not _is_scanned(m, p):
             if not is_shared(m, p):
                 set_item(m, p, NO_ITEM)
             cost += hs.c_ksm_skip

@@ -133,6 +133,16 @@ def test_zero_pages_take_no_frame_at_all_if_asked_for() -> None:
     assert _counts(plain, "zero", "shared") == [0, ceil(PAGES / 256)]
 
 
+def test_what_the_zero_page_backs_is_walked_past_and_not_counted_as_scanned() -> None:
+    half = np.where(np.arange(PAGES) % 2, ZERO, np.arange(1, PAGES + 1)).astype(np.uint32)
+    spec = _host(_guest(half), ksm=Ksm(use_zero_pages=True))
+    before, after = _passes(spec, 2), _passes(spec, 3)
+    assert _counts(before, "zero") == [PAGES // 2]
+    assert after.host["ksm_full_scans"][0] == 3
+    last = after.host["ksm_scanned"][0] - before.host["ksm_scanned"][0]
+    assert last == PAGES // 2
+
+
 def test_work_of_ksmd_takes_host_cores() -> None:
     fleet = _passes(_host(_guest(PAIRS)), 2)
     assert fleet.host["ksmd_s"][0] > PAGES * MERGE_S

@@ -46,16 +46,15 @@ def host_khugepaged(m: Machine) -> int:
 
 @kernel
 def _next_block(m: Machine) -> int:
-    # The block that the hand stands at, or the first one behind it that could be huge; NOBODY at
-    # the end.
+    # The block that the hand stands at, or the first one behind it that is or could be huge; NOBODY
+    # at the end.
     hs = m.host[0]
     for g in range(hs.guests):
         gs = m.guest[g]
         if gs.state == 0:
             continue
         for b in range(max(hs.collapse_hand, gs.block0), gs.block0 + gs.blocks):
-            bl = m.block[b]
-            if not bl.host_huge and bl.pages == hs.block_pages:
+            if m.block[b].pages == hs.block_pages:
                 return int(b)
     return NOBODY
 
@@ -166,11 +165,17 @@ def step(m: Machine, t: float) -> tuple[float, float]:
     if b != hs.collapse_hand:
         hs.collapse_reads = 0
     hs.collapse_hand = b
+    if m.block[b].host_huge:  # one entry, but of the pass as any (khugepaged_scan_mm_slot)
+        _leave(m, b)
+        return hs.c_scan, 0.0
     present, swapped, used = _look(m, b)
     cost = hs.block_pages * hs.c_scan
+    if hs.collapse_reads > 0:  # it slept until what it reads is there, and goes on
+        cost = 0.0
     if present >= 0 and (
         hs.collapse_reads > 0 or is_worth(m, hs.lru_2011 != 0, present, swapped, used)
     ):
-        return cost + _try(m, b, t), 0.0
+        cost += _try(m, b, t)
+        return (cost, 0.0) if cost > 0.0 else (0.0, max(t, hs.collapse_wait))
     _leave(m, b)
     return cost, 0.0

@@ -80,6 +80,16 @@ def test_copies_take_the_hosts_time() -> None:
     assert made[1] == 8
 
 
+def test_it_goes_past_what_is_huge_at_the_same_pace() -> None:
+    fleet = deflated(allocate(), touch(cost_s=1e-5), blocks=24)
+    assert huge(fleet, 49.9)[0] == 24
+    hands = []
+    for t in 50.5 + 10.0 * np.arange(8):
+        fleet.advance(np.array([t]))
+        hands.append(int(fleet.host[0]["collapse_hand"]))
+    assert sorted(set(hands)) == [0, 8, 16, 24]
+
+
 def test_what_was_given_to_the_host_is_backed_again_with_the_rest_of_its_block() -> None:
     fleet = deflated(allocate(count=10 * BLOCK - 100))
     resident = int(fleet.guest[0, 0]["resident_pages"])

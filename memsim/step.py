@@ -194,7 +194,8 @@ def _run_script(m: Machine, e: int, k: int, t: float) -> None:
             return
         used = tk.clock - t
         if what == BURNT and used > 0.0:
-            if cls == HOST_RECLAIM or cls == GUEST_RECLAIM:
+            # Direct compaction too (__alloc_pages_direct_compact of mm/page_alloc.c).
+            if cls == HOST_RECLAIM or cls == GUEST_RECLAIM or cls == COMPACTION:
                 stop_running(m, k, t)
                 start_stall(m, k, OF_VCPU if cls == HOST_RECLAIM else OF_TASK, t)
             _slice_to(m, e, tk.clock, cls, GOES_ON, t)

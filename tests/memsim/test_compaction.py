@@ -62,6 +62,13 @@ def test_the_time_of_compaction_is_the_tasks_and_as_long_as_pages_are_moved() ->
     assert seconds(fleet)["compaction"] == pytest.approx(expected)
 
 
+def test_who_compacts_for_a_huge_page_is_stalled_meanwhile() -> None:
+    fleet = run(in_pieces(allocate(2), hot=6, start=Start.RESIDENT), 5.0)
+    compacted = seconds(fleet)["compaction"]
+    assert compacted > 0.0
+    assert fleet.guest[0, 0]["psi_some_s"] == pytest.approx(compacted)
+
+
 def test_what_was_moved_before_it_had_to_wait_is_paid_too() -> None:
     # As above, but the host has swapped out what is to be moved, and reads it page by page.
     spec = in_pieces(allocate(2), hot=6, lru_2011=True, cgroup=0)

@@ -4,6 +4,7 @@ import numpy as np
 
 from memsim import sharing, state
 from memsim.account import N_CLASSES
+from memsim.content import ZERO
 from memsim.invariants_lists import check_held, check_lists, walk
 from memsim.invariants_requests import check_io, check_queues, check_requests
 from memsim.law import Broken
@@ -253,6 +254,18 @@ def _stable_heads(m: Machine) -> list[int]:
     return sorted(heads)
 
 
+def _check_unstable(m: Machine, where: str) -> None:
+    # Every page is in the unstable table once at most, and none that has a stable frame.
+    seen: set[int] = set()
+    for p in m.bucket["unstable"][: m.host[0]["ksm_buckets"]].tolist():
+        while p != NOBODY:
+            _need(p not in seen, where, f"page {p} is in the unstable table twice")
+            seen.add(p)
+            p = int(m.ksm[p]["chain"])
+    both = seen.intersection(_stable_heads(m))
+    _need(not both, where, f"pages {sorted(both)} are in both tables")
+
+
 def _check_family(m: Machine, head: int, where: str) -> None:
     # All refer to the same frame or slot, and it holds what each of them holds.
     hs = m.host[0]
@@ -296,7 +309,12 @@ def _check_ksm(m: Machine, where: str) -> None:
         where,
         "of no family",
     )
-    _need(follows[node == sharing.ZERO_PAGE].all(), where, "zeros that are not the zero page's")
+    zeros = node == sharing.ZERO_PAGE
+    _need(follows[zeros].all(), where, "zeros that are not the zero page's")
+    written = m.page["hflags"][: hs["pages"]] & state.H_WROTE != 0
+    good = (m.ksm["content"][: hs["pages"]] == ZERO) & ~written
+    _need(good[zeros].all(), where, "the zero page stands for what is not zero")
+    _check_unstable(m, where)
     heads = np.flatnonzero(~alone & ~follows)
     for head in heads.tolist():
         _check_family(m, head, where)

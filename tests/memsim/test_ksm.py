@@ -9,7 +9,9 @@ import pytest
 
 from memsim.content import UNIQUE, ZERO
 from memsim.fleet import Fleet
+from memsim.law import Broken
 from memsim.params import MERGE_S, UNSHARE_S
+from memsim.sharing import ZERO_PAGE
 from memsim.spec import Cgroup, GuestSpec, Hinting, HostSpec, Ksm, Op, Pattern, Phase
 
 from .hosts import (
@@ -141,6 +143,22 @@ def test_what_the_zero_page_backs_is_walked_past_and_not_counted_as_scanned() ->
     assert after.host["ksm_full_scans"][0] == 3
     last = after.host["ksm_scanned"][0] - before.host["ksm_scanned"][0]
     assert last == PAGES // 2
+
+
+def test_the_laws_notice_a_zero_page_that_is_none_and_a_page_in_the_table_twice() -> None:
+    zeros = _guest(np.full(PAGES, ZERO, np.uint32))
+    fleet = _passes(_host(zeros, ksm=Ksm(use_zero_pages=True)), 2)
+    m = machine(fleet)
+    m.ksm["content"][np.flatnonzero(m.ksm["node"] == ZERO_PAGE)[0]] = 7
+    with pytest.raises(Broken, match="not zero"):
+        fleet.check()
+    alone = _passes(_host(_guest(np.arange(1, PAGES + 1, dtype=np.uint32))), 1)
+    alone.advance(alone.time_s + 0.1)
+    m = machine(alone)
+    p = int(m.bucket["unstable"].max())
+    m.ksm["chain"][p] = p
+    with pytest.raises(Broken, match="twice"):
+        alone.check()
 
 
 def test_work_of_ksmd_takes_host_cores() -> None:

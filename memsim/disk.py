@@ -356,8 +356,9 @@ def end_share(m: Machine, r: int, t: float) -> bool:
     if rq.cls == NOMINAL:
         rq.nominal_s = max(0.0, rq.nominal_s - (t - rq.from_s))
     if rq.bytes > 0.5:
-        if dev.kind == ROTATING and rq.ops <= 0.0:  # the rest of a long one lies right behind
-            dev.latter = r
+        same_way = is_write(rq.kind) == (dev.writing == 1)  # unless one served beside it turned
+        if dev.kind == ROTATING and rq.ops <= 0.0 and same_way:
+            dev.latter = r  # the rest of a long one lies right behind
         submit(m, r, t)
         return False
     return True

@@ -224,6 +224,32 @@ def test_the_parts_of_a_long_read_follow_each_other(at_s: float) -> None:
 
 
 @entry
+def _long_both_ways(m: Machine, many: int, t: float) -> int:
+    # Long reads and writes in turn, all queued at once; returns how many end, the last begun first.
+    m.device[0].busy = m.device[0].parallel
+    for i in range(many):
+        r = disk.new_request(m, SWAP_WRITE if i % 2 else SWAP_READ, 0, 0, NOMINAL)
+        m.request[r].sector, m.request[r].count = 1000 * (i + 1), 512
+        m.request[r].bytes = 4096.0 * m.request[r].count
+        disk.submit(m, r, t)
+    m.device[0].busy = ended = 0
+    disk.serve(m, 0, t)
+    while m.device[0].busy > 0:
+        r = many - 1
+        while m.request[r].state != R_SERVED:
+            r -= 1
+        if disk.end_share(m, r, t):
+            disk.free_request(m, r)
+            disk.serve(m, 0, t)
+            ended += 1
+    return ended
+
+
+def test_a_disk_that_serves_reads_beside_writes_ends_all_of_them() -> None:
+    assert _long_both_ways(on(replace(DISK, parallel=2)), 6, 0.0) == 6
+
+
+@entry
 def _second_part(m: Machine, sector: int) -> float:
     # How long a read of one page takes after the first quarter of one of 2 MiB at sector 1000.
     r = disk.new_request(m, SWAP_READ, 0, 0, NOMINAL)

@@ -51,7 +51,8 @@ def check_queues(m: Machine, where: str) -> None:
         equal(len(queued), int(dev["waiting"]), at, "waiting")
         served = here & (requests["state"] == state.R_SERVED)
         equal(int(served.sum()), int(dev["busy"]), at, "busy")
-        need(int(dev["latter"]) in {NOBODY, *reads, *writes}, at, "goes on with what is not there")
+        onward = {NOBODY, *(writes if dev["writing"] else reads)}
+        need(int(dev["latter"]) in onward, at, "goes on with what is not in the queue it serves")
     in_zram = hs["swap_pages"] > 0 and m.device[hs["swap_device"]]["kind"] == ZRAM
     used = int((m.slot[: hs["swap_pages"]] != NOBODY).sum()) if in_zram else 0
     equal(used, int(hs["zram_stored"]), where, "pages stored in zram")

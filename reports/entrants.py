@@ -4,7 +4,7 @@ import hashlib
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +17,7 @@ from agents.onnx_policy import CONTRACT, MODEL, ModelError, OnnxPolicy
 from contract.guard import GuardConfig
 from contract.policy import Policy
 from contract.version import ContractError, read_contract
+from reports import tuned
 from reports.episodes import BASELINE_SEED
 from reports.settings import Evaluation, Setting
 from scenarios.schema import Arm
@@ -113,12 +114,15 @@ def _member(source: str, settings: Mapping[str, Setting]) -> Member:
         return _bound(source, settings)
     if source in baselines() or (":" in source and not Path(source).exists()):
         return _plain(source, settings)
+    if source.removesuffix(tuned.SUFFIX) in baselines() and not Path(source).is_dir():
+        return _tuned(source, settings)
     folder = Path(source)
     if folder.is_dir():
         return _trained(folder)
     raise EntrantError(
         f"policy {source!r}: there is no such baseline or run folder. Baselines:"
-        f" {', '.join(baselines())}. Bounds: {', '.join(bounds.names())}. A run folder comes from"
+        f" {', '.join(baselines())}. Tuned: {', '.join(tuned.names()) or 'none'}. Bounds:"
+        f" {', '.join(bounds.names())}. A run folder comes from"
         f" `python train.py configs/train/demo.yaml --name {folder.name}`; a class of your own is"
         " my_module:MyPolicy"
     )
@@ -138,6 +142,15 @@ def _plain(source: str, settings: Mapping[str, Setting]) -> Member:
         digest.update(file.read_bytes())
     words = f"class of {module}, sha256 {digest.hexdigest()[:12]}"
     return Member(policy, BASELINE_SEED, digest.hexdigest(), words)
+
+
+def _tuned(source: str, settings: Mapping[str, Setting]) -> Member:
+    try:
+        found = tuned.find(source)
+    except ValueError as error:
+        raise EntrantError(str(error)) from error
+    member = _plain(found.policy, {**found.settings, **settings})
+    return replace(member, source=f"tuned {member.source}")
 
 
 def _bound(source: str, settings: Mapping[str, Setting]) -> Member:

@@ -1,9 +1,10 @@
 """Rules that fleets run today, and the way to any policy by its name.
 
 A baseline is one module here: `slides.py` holds the policy class `Slides`, its thresholds
-`SlidesConfig` (a frozen dataclass, defaults as shipped) and the pure `rule` in the original's own
-units.  A new module is found by its name; nothing else is to be edited.  A module whose name begins
-with an underscore holds what several policies share, and is none.
+`SlidesConfig` (a frozen dataclass, defaults as shipped), the pure `rule` in the original's own
+units, and in `TUNABLE` which of its settings may be tuned and how far.  A new module is found by
+its name; nothing else is to be edited.  A module whose name begins with an underscore holds what
+several policies share, and is none.
 """
 
 import importlib
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from agents.baselines._ranges import Range
 from contract.policy import Policy
 
 FAILURES = (  # of a module of anyone's while it is loaded
@@ -61,14 +63,33 @@ def load_policy(name: str, settings: Mapping[str, Any] | None = None) -> Policy[
         raise UnknownPolicy(
             f"policy {name!r}: expected one of {', '.join(names())}, or my_module:MyPolicy"
         )
-    module = importlib.import_module(f"{__name__}.{name}")
-    title = "".join(part.capitalize() for part in name.split("_"))
+    module, title = _module(name)
     try:
         config = getattr(module, f"{title}Config")(**settings)
     except (TypeError, ValueError) as error:
         raise UnknownPolicy(f"policy {name!r}: settings {settings}: {error}") from error
     policy: Policy[Any] = getattr(module, title)(config)
     return policy
+
+
+def tunable(name: str) -> dict[str, tuple[Range, float]]:
+    """The settings of a baseline that may be tuned: name -> range, default; none for some.
+
+    Raises:
+        UnknownPolicy: there is no such baseline.
+    """
+    if name not in names():
+        raise UnknownPolicy(f"policy {name!r}: expected one of {', '.join(names())}")
+    module, title = _module(name)
+    ranges: dict[str, Range] = getattr(module, "TUNABLE", {})
+    defaults = getattr(module, f"{title}Config")()
+    return {setting: (found, getattr(defaults, setting)) for setting, found in ranges.items()}
+
+
+def _module(name: str) -> tuple[ModuleType, str]:
+    """A baseline's module, and how the names of its classes begin."""
+    title = "".join(part.capitalize() for part in name.split("_"))
+    return importlib.import_module(f"{__name__}.{name}"), title
 
 
 def _foreign(name: str, settings: dict[str, Any]) -> Policy[Any]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from agents.baselines import _checks, _mom_ksm
 from agents.baselines._mom_ksm import KsmControls, KsmSettings
+from agents.baselines._ranges import Range
 from contract.arrays import PAGE, UNKNOWN, Bools, Floats, Ints, floats
 from contract.decision import Decision
 from contract.state import follow
@@ -53,6 +54,15 @@ class MomSettings(KsmSettings):
             "max_balloon_change_percent",
             "min_balloon_change_percent",
         )
+
+
+RANGES = {
+    "pressure_threshold": Range(0.06, 0.5, log=True),
+    "pressure_critical": Range(0.01, 0.06, log=True),
+    "min_guest_free_percent": Range(0.03, 0.5, log=True),
+    "max_balloon_change_percent": Range(0.01, 0.4, log=True),
+    "min_balloon_change_percent": Range(0.0005, 0.01, log=True),
+}
 
 
 class HostSamples(NamedTuple):

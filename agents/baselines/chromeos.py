@@ -28,6 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 from agents.baselines import _checks
+from agents.baselines._ranges import Range
 from contract.arrays import MIB, UNKNOWN, Bools, Floats, Ints
 from contract.decision import Decision
 from contract.state import follow
@@ -56,6 +57,16 @@ class ChromeosConfig:
             self, "guest_critical_bytes", "bias_bytes", "overshoot_bytes", "least_percent"
         )
         _checks.shares(self, "host_critical_share")
+
+
+TUNABLE = {
+    "guest_critical_bytes": Range(50 * MIB, 1200 * MIB, log=True),
+    "bias_bytes": Range(4 * MIB, 400 * MIB, log=True),
+    "host_critical_share": Range(0.01, 0.25, log=True),
+    "overshoot_bytes": Range(1 * MIB, 100 * MIB, log=True),
+    "least_percent": Range(0, 10),
+    "parts": Range(1, 8, log=True),
+}
 
 
 class Seen(NamedTuple):

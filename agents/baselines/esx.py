@@ -39,6 +39,7 @@ import numpy as np
 
 from agents.baselines import _checks
 from agents.baselines._filling import fill_to
+from agents.baselines._ranges import Range
 from contract.arrays import GIB, MIB, PAGE, UNKNOWN, Bools, Floats, Ints, floats
 from contract.caution import USUAL_WEIGHT
 from contract.decision import Decision
@@ -73,6 +74,15 @@ class EsxConfig:
             raise ValueError(f"idle_tax: {self.idle_tax}: expected a share in [0, 1)")
         _checks.not_negative(self, "low_share")
         _checks.in_order(self, "low_share", "hard_share", "soft_share")
+
+
+TUNABLE = {
+    "idle_tax": Range(0.0, 0.95),
+    "balloon_most_share": Range(0.2, 0.95),
+    "soft_share": Range(0.5, 1.0),
+    "fast_gain": Range(0.1, 1.0, log=True),
+    "slow_gain": Range(0.02, 0.5, log=True),
+}
 
 
 def min_free_bytes(total: Ints) -> Ints:

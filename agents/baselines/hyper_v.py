@@ -34,6 +34,7 @@ from agents.baselines import _checks
 from agents.baselines._committed import committed_bytes
 from agents.baselines._filling import fill
 from agents.baselines._hypervisor import free_bytes
+from agents.baselines._ranges import Range
 from contract.arrays import MIB, UNKNOWN, Bools, Floats, Ints
 from contract.caution import USUAL_WEIGHT
 from contract.decision import Decision
@@ -60,6 +61,13 @@ class HyperVConfig:
         _checks.positive(self, "period_s", "unit_bytes")
         _checks.shares(self, "reserve_share")
         _checks.not_negative(self, "buffer_percent", "collect_s", "reserve_bytes")
+
+
+TUNABLE = {
+    "buffer_percent": Range(2, 100, log=True),
+    "collect_s": Range(10, 1200, log=True),
+    "reserve_share": Range(0.0, 0.2),
+}
 
 
 def floor_bytes(ram: Ints) -> Ints:

@@ -12,6 +12,7 @@ import numpy as np
 
 from agents.baselines import _mom_ksm
 from agents.baselines._mom import (
+    RANGES,
     GuestSamples,
     HostSamples,
     Manager,
@@ -28,6 +29,9 @@ from contract.arrays import Floats
 @dataclass(frozen=True)
 class MomConfig(MomSettings):
     """Settings as shipped upstream."""
+
+
+TUNABLE = RANGES
 
 
 def rule(host: HostSamples, guests: GuestSamples, c: MomConfig) -> Floats:

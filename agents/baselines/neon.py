@@ -31,6 +31,7 @@ from typing import NamedTuple
 import numpy as np
 
 from agents.baselines import _checks
+from agents.baselines._ranges import Range
 from contract.arrays import GIB, MIB, UNKNOWN, Bools, Floats, Ints, floats
 from contract.decision import Decision
 from contract.state import Nothing
@@ -73,6 +74,18 @@ class NeonConfig:
                 f"window: {self.window}, offset: {self.offset}: expected 2 <= window <= offset,"
                 f" together within {len(WORKING_SET_WINDOWS_S) + 1} minutes"
             )
+
+
+TUNABLE = {
+    "least_units": Range(4, 64, log=True),
+    "slack_bytes": Range(16 * MIB, 400 * MIB, log=True),
+    "use_share": Range(0.4, 0.98),
+    "total_share": Range(0.5, 1.0),
+    "working_set_share": Range(0.4, 0.98),
+    "rise": Range(1.2, 10.0, log=True),
+    "project": Range(0.05, 3.0, log=True),
+    "veto_share": Range(0.5, 1.0),
+}
 
 
 class Metrics(NamedTuple):

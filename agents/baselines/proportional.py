@@ -12,6 +12,7 @@ import numpy as np
 
 from agents.baselines import _checks
 from agents.baselines._filling import fill
+from agents.baselines._ranges import Range
 from contract.arrays import MIB, UNKNOWN, Bools, Floats, Ints
 from contract.decision import Decision
 from contract.state import Nothing
@@ -31,6 +32,12 @@ class ProportionalConfig:
         _checks.positive(self, "period_s")
         _checks.shares(self, "reserve_share")
         _checks.not_negative(self, "reserve_bytes")
+
+
+TUNABLE = {
+    "reserve_share": Range(0.0, 0.2),
+    "reserve_bytes": Range(16 * MIB, 1024 * MIB, log=True),
+}
 
 
 def rule(budget: Ints, smallest: Ints, largest: Ints, takes_part: Bools) -> Ints:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from agents.baselines import _checks
+from agents.baselines._ranges import Range
 from contract.arrays import MIB, UNKNOWN, Floats, Ints
 from contract.decision import Decision
 from contract.descriptors import GuestState
@@ -49,6 +50,14 @@ class ProxmoxConfig:
         _checks.not_negative(self, "target_percent", "step_bytes", "dead_zone_bytes", "rich_share")
         if self.target_percent > 100:
             raise ValueError(f"target_percent: {self.target_percent}: expected at most 100")
+
+
+TUNABLE = {
+    "target_percent": Range(50, 98),
+    "step_bytes": Range(25 * MIB, 800 * MIB, log=True),
+    "dead_zone_bytes": Range(1 * MIB, 100 * MIB, log=True),
+    "rich_share": Range(0.05, 0.8, log=True),
+}
 
 
 class Guest(NamedTuple):

@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from agents.baselines import _checks
+from agents.baselines._ranges import Range
 from contract.arrays import MIB, UNKNOWN, Floats, Ints, floats
 from contract.decision import Decision
 from contract.state import follow
@@ -56,6 +57,18 @@ class QemusPiConfig:
                 f"pressure_low_percent: {self.pressure_low_percent}: expected less than"
                 f" pressure_high_percent, {self.pressure_high_percent}"
             )
+
+
+TUNABLE = {
+    "soft_share": Range(0.6, 0.94),
+    "hard_share": Range(0.86, 0.99),
+    "pressure_low_percent": Range(1, 25, log=True),
+    "pressure_high_percent": Range(26, 100, log=True),
+    "kp": Range(0.05, 3.0, log=True),
+    "ki": Range(0.005, 0.5, log=True),
+    "least_share": Range(0.1, 0.8),
+    "hysteresis_bytes": Range(8 * MIB, 512 * MIB, log=True),
+}
 
 
 class Seen(NamedTuple):

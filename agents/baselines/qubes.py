@@ -31,6 +31,7 @@ import numpy as np
 
 from agents.baselines import _checks
 from agents.baselines._hypervisor import free_bytes
+from agents.baselines._ranges import Range
 from contract.arrays import MIB, UNKNOWN, Bools, Floats, Ints
 from contract.decision import Decision
 from contract.state import follow
@@ -62,6 +63,17 @@ class QubesConfig:
         _checks.positive(self, "period_s", "margin")
         names = [name for name in self.__dataclass_fields__ if name.endswith("_bytes")]
         _checks.not_negative(self, *names)
+
+
+TUNABLE = {
+    "margin": Range(1.0, 2.5),
+    "least_bytes": Range(50 * MIB, 800 * MIB, log=True),
+    "administrator_bytes": Range(50 * MIB, 1400 * MIB, log=True),
+    "reserve_bytes": Range(10 * MIB, 400 * MIB, log=True),
+    "overdue_bytes": Range(4 * MIB, 120 * MIB, log=True),
+    "movement_bytes": Range(20 * MIB, 600 * MIB, log=True),
+    "report_bytes": Range(4 * MIB, 120 * MIB, log=True),
+}
 
 
 class Domain(NamedTuple):

@@ -25,6 +25,7 @@ import numpy as np
 
 from agents.baselines import _checks
 from agents.baselines._committed import committed_bytes
+from agents.baselines._ranges import Range
 from contract.arrays import MIB, PAGE, UNKNOWN, Floats, Ints
 from contract.decision import Decision
 from contract.state import Nothing
@@ -50,6 +51,13 @@ class SelfballoonConfig:
         """Refuse settings without sense."""
         _checks.positive(self, "period_s", "down_hysteresis", "up_hysteresis")
         _checks.not_negative(self, "reserved_mib", "min_usable_mib")
+
+
+TUNABLE = {
+    "down_hysteresis": Range(1, 64, log=True),
+    "up_hysteresis": Range(1, 8, log=True),
+    "reserved_mib": Range(0, 512),
+}
 
 
 def rule(size: Ints, committed: Ints, reserve: Ints, largest: Ints, c: SelfballoonConfig) -> Ints:

@@ -30,6 +30,7 @@ from typing import NamedTuple
 import numpy as np
 
 from agents.baselines import _checks
+from agents.baselines._ranges import Range
 from contract.arrays import GIB, MIB, PAGE, UNKNOWN, Bools, Floats, Ints
 from contract.decision import Decision
 from contract.state import follow
@@ -63,6 +64,16 @@ class SenpaiConfig:
         _checks.in_order(self, "min_size_bytes", "max_size_bytes")
         if self.knob not in (SIZE, HIGH):
             raise ValueError(f"knob: {self.knob!r}: expected {SIZE!r} or {HIGH!r}")
+
+
+TUNABLE = {
+    "interval": Range(2, 60, log=True),
+    "pressure_us": Range(500, 200_000, log=True),
+    "max_probe": Range(0.001, 0.1, log=True),
+    "max_backoff": Range(0.1, 4.0, log=True),
+    "coeff_probe": Range(1.0, 100.0, log=True),
+    "coeff_backoff": Range(2.0, 200.0, log=True),
+}
 
 
 class Probe(NamedTuple):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from agents.baselines._ranges import Range
 from contract import rates
 from contract.arrays import MIB, PAGE, UNKNOWN, Bools, Floats, Ints, floats
 from contract.caution import USUAL_WEIGHT
@@ -55,6 +56,21 @@ class SlidesConfig:
         ]
         if wrong:
             raise ValueError("; ".join(wrong))
+
+
+TUNABLE = {
+    "guest_near_share": Range(0.03, 0.3, log=True),
+    "guest_swap_in_bytes_per_s": Range(16 * 1024, 4 * MIB, log=True),
+    "guest_major_faults_per_s": Range(5, 500, log=True),
+    "host_near_share": Range(0.02, 0.3, log=True),
+    "host_swap_out_bytes_per_s": Range(0, 16 * MIB),
+    "give_share": Range(0.01, 0.2, log=True),
+    "give_most_share": Range(0.02, 0.4, log=True),
+    "ask_share": Range(0.02, 0.4, log=True),
+    "clear_share": Range(0.05, 0.4, log=True),
+    "clear_s": Range(5, 120, log=True),
+    "clear_step_share": Range(0.01, 0.3, log=True),
+}
 
 
 class Seen(NamedTuple):

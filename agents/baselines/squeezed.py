@@ -33,6 +33,7 @@ import numpy as np
 
 from agents.baselines import _checks
 from agents.baselines._hypervisor import free_bytes
+from agents.baselines._ranges import Range
 from contract.arrays import UNKNOWN, Bools, Floats, Ints
 from contract.decision import Decision
 from contract.descriptors import ResizeMechanism
@@ -57,6 +58,12 @@ class SqueezedConfig:
         """Refuse settings without sense."""
         _checks.positive(self, "period_s", "check_s")
         _checks.not_negative(self, "keep_kib", "tolerance_kib", "inaccuracy_kib", "stuck_s")
+
+
+TUNABLE = {
+    "keep_kib": Range(1024, 1024 * 1024, log=True),
+    "stuck_s": Range(1, 60, log=True),
+}
 
 
 class Domain(NamedTuple):

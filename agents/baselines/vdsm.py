@@ -17,6 +17,7 @@ import numpy as np
 
 from agents.baselines import _mom_ksm
 from agents.baselines._mom import (
+    RANGES,
     GuestSamples,
     HostSamples,
     Manager,
@@ -49,6 +50,9 @@ class VdsmConfig(MomSettings):
             raise ValueError(
                 f"ksm_merge_across_nodes: {self.ksm_merge_across_nodes}: expected 0 or 1"
             )
+
+
+TUNABLE = RANGES
 
 
 def rule(host: HostSamples, guests: GuestSamples, c: VdsmConfig) -> Floats:

@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from agents.baselines import _checks
+from agents.baselines._ranges import Range
 from contract.arrays import MIB, UNKNOWN, Bools, Floats, Ints
 from contract.decision import Decision
 from contract.telemetry import Telemetry, running
@@ -49,6 +50,13 @@ class XenmmConfig:
         _checks.not_negative(self, "headroom_bytes", "accuracy_bytes", "reserve_bytes")
         if not self.tax <= 1:
             raise ValueError(f"tax: {self.tax}: expected at most 1")
+
+
+TUNABLE = {
+    "headroom_bytes": Range(16 * MIB, 800 * MIB, log=True),
+    "accuracy_bytes": Range(1 * MIB, 64 * MIB, log=True),
+    "reserve_share": Range(0.0, 0.2),
+}
 
 
 def rule(

@@ -91,6 +91,7 @@ def run(options: argparse.Namespace, words: Sequence[str]) -> None:
     from configs.loading import load
     from reports import tuned, tuning
     from reports.evaluation import Progress
+    from reports.trials import Trial
 
     source = options.config
     if "/" not in source and not source.endswith(".yaml"):
@@ -111,7 +112,7 @@ def run(options: argparse.Namespace, words: Sequence[str]) -> None:
             (where / f"{name}.json").unlink(missing_ok=True)
         with tqdm(total=config.trials, desc=name, unit="trial", disable=None) as bar:
 
-            def told(found: Sequence[tuning.Trial], bar: "tqdm[object]" = bar) -> None:
+            def told(found: Sequence[Trial], bar: "tqdm[object]" = bar) -> None:
                 bar.update(len(found) - bar.n)
                 bar.set_postfix_str(tuning.searching(found))
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
+import optuna
 from pydantic import Field, model_validator
 
 from agents.baselines import UnknownPolicy, names, tunable
@@ -195,7 +196,7 @@ def _digest(name: str, config: Tuning, rungs: Sequence[Rung]) -> str:
     _, members = entrants.read(name, {})
     entrant = entrants.Entrant(name, members[0])
     parts = [folder.digest(evaluated, [entrant], found) for evaluated, found in rungs]
-    return "\n".join([*parts, f"seed {config.seed}", trials.optuna.__version__])
+    return "\n".join([*parts, f"seed {config.seed}", f"optuna {optuna.__version__}"])
 
 
 def _result(

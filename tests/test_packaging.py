@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = {"contract", "memsim", "agents", "scenarios", "envs", "reports", "configs"}
-SCRIPTS = {"train.py", "evaluate.py"}
+SCRIPTS = {"train.py", "evaluate.py", "tune.py"}
 HEAVY = ("torch", "stable_baselines3", "gymnasium", "numba", "matplotlib")
 
 

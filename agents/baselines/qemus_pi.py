@@ -60,7 +60,7 @@ class QemusPiConfig:
 
 
 TUNABLE = {
-    "soft_share": Range(0.6, 0.94),
+    "soft_share": Range(0.6, 0.86),
     "hard_share": Range(0.86, 0.99),
     "pressure_low_percent": Range(1, 25, log=True),
     "pressure_high_percent": Range(26, 100, log=True),

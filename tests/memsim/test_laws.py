@@ -51,7 +51,7 @@ def test_nothing_is_created_or_lost(seed: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 2**32))
 def test_nothing_is_created_or_lost_at_length(seed: int) -> None:
     _try(seed, periods=30)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from configs.loading import ConfigError, check_writable, dump, load, packaged, write_atomic
+from configs.loading import ConfigError, check_writable, dump, load, named, packaged, write_atomic
 from contract.host import HostError
 from contract.policy import PolicyError
 from reports import (
@@ -115,6 +115,10 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(given)
     if options.threads is not None and options.threads < 1:
         parser.error(f"--threads: {options.threads}: expected 1 or more")
+    if options.slo is not None and not options.density:
+        parser.error("--slo: is the level of --density; expected both")
+    if options.json and options.density:
+        parser.error("--json: is not written by --density; runs/NAME/density/density.csv is")
     return options
 
 
@@ -183,6 +187,7 @@ def fill(
     config: Evaluation, found: Sequence[Entrant], where: Path, threads: int | None = None
 ) -> None:
     """How many guests a host bears under each policy: run, print, write."""
+    folder.refuse_training(where.parent)
     level = service.parse(config.density.slo)
     reference = reference_label(config, found)
     print(crowds.cost(config, found))
@@ -224,9 +229,7 @@ def _provenance(
 
 
 def _config(options: argparse.Namespace) -> Evaluation:
-    source = options.config
-    if "/" not in source and not source.endswith(".yaml"):
-        source = f"evaluate/{source}"
+    source = named("evaluate", options.config)
     overrides = list(options.set)
     if options.policies is not None:
         names = ", ".join(f'"{name.strip()}"' for name in options.policies.split(","))

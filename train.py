@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from agents.learned.folder import FolderError, RunFolder
     from agents.learned.run import train
     from agents.learned.settings import TrainConfig
-    from configs.loading import ConfigError, load
+    from configs.loading import ConfigError, load, named
     from contract.host import HostError
     from scenarios.traces import TraceError
 
@@ -115,11 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.resume:
             config = RunFolder(options.resume).config()
         else:
-            source = options.config
-            if "/" not in source and not source.endswith(".yaml"):
-                source = f"train/{source}"
-            named = [f'name="{options.name}"'] if options.name else []
-            config = load(TrainConfig, source, [*options.overrides, *named])
+            called = [f'name="{options.name}"'] if options.name else []
+            source = named("train", options.config)
+            config = load(TrainConfig, source, [*options.overrides, *called])
             folder = options.runs / config.name
         train(config, folder, make_course, lambda line: print(line, flush=True))
     except (Exception, KeyboardInterrupt) as error:

@@ -88,15 +88,12 @@ def run(options: argparse.Namespace, words: Sequence[str]) -> None:
     from tqdm import tqdm
 
     from configs.files import PACKAGE
-    from configs.loading import load
+    from configs.loading import load, named
     from reports import tuned, tuning
     from reports.evaluation import Progress
     from reports.trials import Trial
 
-    source = options.config
-    if "/" not in source and not source.endswith(".yaml"):
-        source = f"tune/{source}"
-    config = load(tuning.Tuning, source, options.set)
+    config = load(tuning.Tuning, named("tune", options.config), options.set)
     wanted = (
         tuning.able() if options.policies == ["all"] else tuple(dict.fromkeys(options.policies))
     )

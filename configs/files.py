@@ -39,6 +39,11 @@ def find(source: str | Path) -> Path:
     )
 
 
+def named(kind: str, source: str) -> str:
+    """What a command line means by `source`: a path, or the name of one of a kind that ships."""
+    return source if "/" in source or source.endswith(".yaml") else f"{kind}/{source}"
+
+
 def packaged(kind: str = "") -> list[str]:
     """The names of the packaged configurations of a kind, such as `evaluate`, sorted."""
     folder = PACKAGE / kind

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import to_json
 
 from configs import document, problems
-from configs.files import NotFound, check_writable, find, packaged, write_atomic
+from configs.files import NotFound, check_writable, find, named, packaged, write_atomic
 from configs.quantities import Bytes, Seconds, format_bytes, parse_bytes, parse_seconds
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "find",
     "format_bytes",
     "load",
+    "named",
     "packaged",
     "parse_bytes",
     "parse_seconds",

@@ -18,7 +18,7 @@ from contract.guard import GuardConfig
 from contract.policy import Policy
 from contract.version import ContractError, read_contract
 from reports import tuned
-from reports.episodes import BASELINE_SEED
+from reports.episodes import BASELINE_SEED, BOUND
 from reports.settings import Evaluation, Setting
 from scenarios.schema import Arm
 
@@ -106,6 +106,8 @@ def read(text: str, settings: Mapping[str, Mapping[str, Setting]]) -> tuple[str,
             f"policy {text!r}: training seeds {seeds}: expected run folders of different seeds;"
             " train them with --set seed=..."
         )
+    if any(isinstance(member.policy, Bound) for member in members):
+        label += BOUND
     return label, members
 
 

@@ -14,6 +14,7 @@ from memsim.account import CLASSES, FIRST_LOST
 
 LOST = CLASSES[FIRST_LOST:]  # the classes of time that overcommit costs
 BASELINE_SEED = -1  # `training_seed` of policies that were not trained
+BOUND = " (bound)"  # ends the label of a reference that sees the future and is no policy
 NEVER = float("nan")
 
 

@@ -76,17 +76,26 @@ def kept(folder: Path, wanted: str) -> Results | None:
     Raises:
         FolderError: the folder is a training run's.
     """
-    taken = [name for name in OF_TRAINING if (folder / name).exists()]
-    if taken:
-        raise FolderError(
-            f"{folder}: holds {taken[0]} of a training run; choose another --name or --out"
-        )
+    refuse_training(folder)
     try:
         if (folder / DIGEST).read_text(encoding="ascii").strip() != wanted:
             return None
         return storage.read(folder)
     except (OSError, storage.ResultsError):
         return None
+
+
+def refuse_training(folder: Path) -> None:
+    """Leave the folders of training runs alone.
+
+    Raises:
+        FolderError: it is one.
+    """
+    taken = [name for name in OF_TRAINING if (folder / name).exists()]
+    if taken:
+        raise FolderError(
+            f"{folder}: holds {taken[0]} of a training run; choose another --name or --out"
+        )
 
 
 def write(folder: Path, config: Evaluation, results: Results, content: str) -> None:

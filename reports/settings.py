@@ -146,10 +146,11 @@ class Evaluation(Config):
             raise ValueError(f"scenarios: expected one that takes part in the split {self.split}")
         if not self.host_seeds:
             raise ValueError("seeds: expected some")
-        for field in ("warm_up", "scored"):
-            samples = getattr(self, field) / self.period
-            if abs(samples - round(samples)) > 1e-9:
-                raise ValueError(f"{field}: expected whole periods of {self.period:g} s")
+        for part, path in ((self, ""), (self.density, "density.")):
+            for field in ("warm_up", "scored"):
+                samples = getattr(part, field) / self.period
+                if abs(samples - round(samples)) > 1e-9:
+                    raise ValueError(f"{path}{field}: expected whole periods of {self.period:g} s")
         return self
 
     @property

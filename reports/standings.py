@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports import measures, service
-from reports.episodes import BASELINE_SEED, Episode, GuestEpisode, Key, Results
+from reports.episodes import BASELINE_SEED, BOUND, Episode, GuestEpisode, Key, Results
 from reports.slowdown import JOB_LIMIT
 from reports.statistics import (
     FEW,
@@ -80,12 +80,18 @@ def verdict(
     return (*lines, *cautions(results))
 
 
+def contenders(table: Sequence[Standing]) -> Sequence[Standing]:
+    """All but bounds, which see the future and cannot win; bounds where nobody else takes part."""
+    return [row for row in table if not row.label.endswith(BOUND)] or table
+
+
 def cautions(results: Results) -> tuple[str, ...]:
     """Plain sentences on what the numbers of any policies or arms cannot say."""
     return (*_left_out(results.episodes), *_warm_up_kills(results), *_few(results.episodes))
 
 
 def _winner(results: Results, table: Sequence[Standing], resamples: int, seed: int) -> str:
+    table = contenders(table)
     best = table[0]
     score = f"J {best.j.value:.3f}"
     if len(table) == 1:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reports.arms import ArmRow
-from reports.standings import Standing
+from reports.standings import Standing, contenders
 from reports.statistics import Interval
 
 WIDTH = 100
@@ -35,13 +35,12 @@ def comparison(table: Sequence[Standing], reference: str, width: int = WIDTH) ->
         grid.add_column(f"against {reference}", justify="right", no_wrap=True)
     for title in shown:
         grid.add_column(title, justify="right", no_wrap=True)
+    best = contenders(table)[0]
     for standing in table:
         cells = [standing.label, interval(standing.j)]
         if compared:
             cells.append(_gap(standing.difference))
-        grid.add_row(
-            *cells, *_measures(standing, shown), style="bold" if standing is table[0] else ""
-        )
+        grid.add_row(*cells, *_measures(standing, shown), style="bold" if standing is best else "")
     return grid
 
 

@@ -1,4 +1,4 @@
-"""The tables of an evaluation as CSV, every column with its unit in its name, and as Markdown."""
+"""The tables of an evaluation: all metrics as CSV, units in their names; the rest as Markdown."""
 
 import csv
 import io
@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from configs.loading import write_atomic
-from reports.episodes import Results
+from reports.episodes import Episode, Results
+from reports.figures import lost_shares
+from reports.plotstyle import CAUSES
 from reports.standings import Standing
 from reports.statistics import Interval
 from reports.table import interval, slowdown
@@ -19,15 +21,16 @@ Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # titles and rows
 
 
 def write(folder: Path, results: Results, ranked: Sequence[Standing], reference: str) -> None:
-    """Write ranking, details and scenarios, each as .csv and .md."""
+    """Write standings.csv, every metric of every policy, and the tables as Markdown."""
     write_atomic(folder / "standings.csv", _standings_csv(ranked))
     for name, (titles, rows) in {
         "ranking": ranking(ranked, reference),
         "details": details(ranked),
         "scenarios": scenarios(results, ranked),
+        "causes": causes(results, ranked),
+        "hosts": hosts(results, ranked),
     }.items():
         write_atomic(folder / f"{name}.md", markdown(titles, rows))
-    write_atomic(folder / "scenarios.csv", as_csv(*scenarios(results, ranked)))
 
 
 def ranking(ranked: Sequence[Standing], reference: str) -> Table:
@@ -71,49 +74,56 @@ def details(ranked: Sequence[Standing]) -> Table:
 
 
 def scenarios(results: Results, ranked: Sequence[Standing]) -> Table:
-    """Where each policy wins and loses: its mean J in each scenario, the best in bold."""
+    """Where each policy wins and loses: its mean J in each scenario."""
     names = list(dict.fromkeys(episode.scenario for episode in results.episodes))
-    means = {
-        row.label: [
-            float(np.mean([part.j for part in results.of(row.label) if part.scenario == name]))
-            for name in names
-        ]
-        for row in ranked
-    }
-    best = np.max(list(means.values()), axis=0)
-    rows = [
-        (
-            label,
-            *(
-                f"**{value:.3f}**" if value >= most else f"{value:.3f}"
-                for value, most in zip(values, best, strict=True)
-            ),
-        )
-        for label, values in means.items()
-    ]
+    rows: list[tuple[str, ...]] = []
+    for row in ranked:
+        found = results.of(row.label)
+        means = [np.mean([part.j for part in found if part.scenario == name]) for name in names]
+        rows.append((row.label, *(f"{mean:.3f}" for mean in means)))
     return ("policy", *names), rows
+
+
+def causes(results: Results, ranked: Sequence[Standing]) -> Table:
+    """Lost time by cause, in percent of the time in which tasks were not idle."""
+    rows: list[tuple[str, ...]] = []
+    for row in ranked:
+        shares = lost_shares(results, row.label)
+        rows.append((row.label, *(f"{share:.1f}" for share in shares)))
+    return ("policy", *(f"{cause.title} %" for cause in CAUSES)), rows
+
+
+def hosts(results: Results, ranked: Sequence[Standing]) -> Table:
+    """J on each host, and the kills there, of policies in the order of the ranking."""
+    keys = list(dict.fromkeys((part.scenario, part.seed) for part in results.episodes))
+    found: dict[tuple[str, str, int], list[Episode]] = {}
+    for part in results.episodes:
+        found.setdefault((part.label, part.scenario, part.seed), []).append(part)
+    rows = [
+        (f"{scenario} {seed}", *(_host(found[row.label, scenario, seed]) for row in ranked))
+        for scenario, seed in keys
+    ]
+    return ("host", *(row.label for row in ranked)), rows
 
 
 def markdown(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table for pages of text."""
-    lines = ["| " + " | ".join(titles) + " |", "|---" + "|---:" * (len(titles) - 1) + "|"]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    lines = [line(titles), "|---" + "|---:" * (len(titles) - 1) + "|", *map(line, rows)]
     return "\n".join(lines) + "\n"
-
-
-def as_csv(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """The same for other programs."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(titles)
-    writer.writerows([_plain(cell) for cell in row] for row in rows)
-    return text.getvalue()
 
 
 def _standings_csv(ranked: Sequence[Standing]) -> str:
     flat = [_flat(row.as_dict()) for row in ranked]
     titles = list(dict.fromkeys(name for row in flat for name in row))
-    return as_csv(titles, [[row.get(name, math.nan) for name in titles] for row in flat])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(titles)
+    writer.writerows([_plain(row.get(name, math.nan)) for name in titles] for row in flat)
+    return text.getvalue()
 
 
 def _flat(row: Mapping[str, object]) -> dict[str, object]:
@@ -133,7 +143,14 @@ def _flat(row: Mapping[str, object]) -> dict[str, object]:
 def _plain(cell: object) -> str:
     if isinstance(cell, float):
         return "" if math.isnan(cell) else repr(cell)
-    return str(cell).strip("*")
+    return str(cell)
+
+
+def _host(episodes: Sequence[Episode]) -> str:
+    """Mean J over training seeds, and kills in parentheses if there were any."""
+    kills = sum(part.oom_kills + part.host_kills for part in episodes)
+    mean = np.mean([part.j for part in episodes])
+    return f"{mean:.2f}" + (f" ({kills})" if kills else "")
 
 
 def _gap(found: Interval) -> str:

@@ -230,6 +230,7 @@ class _Sampler:
                 self._sample()
 
     def outcome(self) -> Outcome:
+        """Everything that was counted and sampled."""
         drawn = self._hosts.drawn[0]
         marks = [(BEGIN, self._begin), *self._hosts.marks(0), (END, self._now())]
         return Outcome(

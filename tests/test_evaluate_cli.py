@@ -359,6 +359,42 @@ def test_density_fills_hosts_until_nobody_keeps_the_level(
     assert (where / "density.png").is_file()
 
 
+def test_mechanisms_are_filled_side_by_side(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "filled.yaml").write_text(FILLED)
+    both = "density.mechanisms={plain: {hinting: none}, hints: {hinting: bitmap}}"
+    named = ["filled.yaml", "--density", "--policies", "slides", "--set", both]
+    assert evaluate.main([*named, "--set", "density.guests=[1, 2]"]) == 0
+    assert "default, hints, 2 guests" in capsys.readouterr().out
+    text = (folder / "runs/filled/density/density.csv").read_text()
+    assert {line.split(",")[1] for line in text.splitlines()[1:]} == {"plain", "hints"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--slo", "p95_slowdown<=1.2"], "--slo: is the level of --density"),
+        (["--density", "--json", "x.json"], "--json: is not written by --density"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.main(["tiny.yaml", *options])
+    assert said in capsys.readouterr().err
+
+
+def test_hosts_are_not_filled_in_the_folder_of_a_training_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "filled.yaml").write_text(FILLED)
+    (folder / "runs/filled/checkpoints").mkdir(parents=True)
+    assert evaluate.main(["filled.yaml", "--density"]) == 2
+    assert "holds checkpoints of a training run" in capsys.readouterr().err
+
+
 def test_a_damaged_part_is_run_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "filled.yaml").write_text(FILLED)
     named = ["filled.yaml", "--density", "--policies", "static", "--set", "density.guests=[1, 2]"]
@@ -377,6 +413,7 @@ def test_a_damaged_part_is_run_again(folder: Path, capsys: pytest.CaptureFixture
     [
         (["--slo", "p95<=2"], "density.slo: got 'p95<=2'"),
         (["--set", "density.guests=[9, 4]"], "expected two counts or more, rising"),
+        (["--set", "density.scored=61s"], "density.scored: expected whole periods of 5 s"),
         (["--set", "scenarios=[{scenario: small}]"], "needs a scenario whose guests are drawn"),
     ],
 )

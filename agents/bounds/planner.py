@@ -58,7 +58,13 @@ class Planner:
         self.config = config or PlannerConfig()
 
     def bind(self, hosts: SimulatedHosts, guard: GuardConfig) -> Policy[Any]:
-        """The policy that looks into these hosts."""
+        """The policy that looks into these hosts.
+
+        Raises:
+            TypeError: they are not simulated.
+        """
+        if not isinstance(hosts, SimulatedHosts):
+            raise TypeError(f"planner: bound to {type(hosts).__name__}; expected SimulatedHosts")
         return BoundPlanner(self.config, hosts, guard)
 
 
@@ -80,6 +86,7 @@ class BoundPlanner:
         """Store the hosts and make the candidates."""
         self.config, self.hosts, self.guard = config, hosts, guard
         self.policies = [load_policy(name) for name in config.candidates]
+        # Fields that are known only now; what is carried must be a NamedTuple (contract.state).
         self._states = namedtuple("Candidates", config.candidates)  # type: ignore[misc]
 
     def reset(self, hosts: int, guests: int) -> PlannerState:

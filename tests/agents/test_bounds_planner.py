@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from agents import bounds
+from agents.baselines import UnknownPolicy, load_policy
 from agents.bounds import planner
 from agents.bounds.planner import BoundPlanner, Planner, PlannerConfig
 from contract.guard import GuardConfig
@@ -32,6 +33,26 @@ def bound(found: SimulatedHosts, config: PlannerConfig = SOON) -> BoundPlanner:
     return policy
 
 
+def fingerprint_of(found: SimulatedHosts) -> list[bytes]:
+    """Every array of the hosts."""
+    kept = found.snapshot(range(found.hosts))
+    arrays: list[bytes] = []
+
+    def walk(part: object) -> None:
+        if isinstance(part, np.ndarray):
+            arrays.append(part.tobytes())
+        elif isinstance(part, dict):
+            for each in part.values():
+                walk(each)
+        elif isinstance(part, tuple | list):
+            for each in part:
+                walk(each)
+
+    walk((kept.fleet, kept.remembered))
+    assert len(arrays) > 20
+    return arrays
+
+
 def end_of(found: SimulatedHosts, policy: Policy[Any]) -> bytes:
     targets = []
     loop = Loop(found, policy, GUARD, found.advance)
@@ -41,11 +62,16 @@ def end_of(found: SimulatedHosts, policy: Policy[Any]) -> bytes:
 
 def test_a_bound_is_found_by_name_and_is_no_policy() -> None:
     assert bounds.names() == ("planner",)
-    _, members = read("planner", {"planner": {"ahead_s": 30.0}})
+    label, members = read("planner", {"planner": {"ahead_s": 30.0}})
+    assert label == "planner (bound)"
     assert "no policy for a real host" in members[0].source
     assert not hasattr(members[0].policy, "decide")
     with pytest.raises(ValueError, match="expected one of planner"):
         bounds.load("slides")
+    with pytest.raises(UnknownPolicy, match="expected one of"):
+        load_policy("planner")
+    with pytest.raises(TypeError, match="bound to str; expected SimulatedHosts"):
+        Planner().bind("qemu:///system", GUARD)  # type: ignore[arg-type] # what is to be refused
     with pytest.raises(ValueError, match="expected 0 < period_s <= search_s"):
         bounds.load("planner", {"search_s": 1.0})
 
@@ -55,9 +81,9 @@ def test_searching_leaves_the_hosts_as_they_are() -> None:
     found.advance(25.0)
     policy = bound(found)
     reading = found.read()
-    before = (found.truth().guest.tobytes(), found.time_s.tolist())
+    before = fingerprint_of(found)
     policy.decide(reading, policy.reset(2, reading.guest_id.shape[1]))
-    assert (found.truth().guest.tobytes(), found.time_s.tolist()) == before
+    assert fingerprint_of(found) == before
     untouched = hosts()
     untouched.advance(25.0)
     for each in (found, untouched):

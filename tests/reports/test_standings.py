@@ -184,3 +184,14 @@ def test_the_table_fits_the_terminal(invent: Invent, width: int) -> None:
         assert f"{standing.j.value:.3f}" in text
     assert "-0.111 [-0.11, -0.11]" in text
     assert all(name in text for name in names)
+
+
+def test_a_bound_does_not_win(invent: Invent) -> None:
+    scores = {
+        ("planner (bound)", BASELINE_SEED): [0.99, 0.98, 0.99, 0.97, 0.99, 0.98],
+        ("slides", BASELINE_SEED): STEADY,
+        ("static", BASELINE_SEED): [value - 0.3 for value in STEADY],
+    }
+    ranked, said = found(invent, scores)
+    assert ranked[0].label == "planner (bound)"
+    assert said[0].startswith("slides won")

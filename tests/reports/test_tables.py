@@ -56,10 +56,28 @@ def test_files_hold_what_the_standings_are(invent: Invent, tmp_path: Path) -> No
     assert not math.isnan(ranked[0].fairness)
 
 
-def test_the_best_of_each_scenario_stands_out(invent: Invent) -> None:
+def test_each_scenario_and_host_has_its_own_numbers(invent: Invent) -> None:
     results = invent(SCORES)
-    titles, rows = tables.scenarios(results, standings(results, "slides", resamples=200))
-    assert titles[0] == "policy"
-    assert all(cell.startswith("**") for cell in rows[0][1:])
-    assert not any(cell.startswith("**") for cell in rows[1][1:])
-    assert "*" not in tables.as_csv(titles, rows)
+    ranked = standings(results, "slides", resamples=200)
+    assert tables.scenarios(results, ranked) == (
+        ("policy", "made-up"),
+        [("slides", "0.800"), ("static", "0.600")],
+    )
+    titles, rows = tables.hosts(results, ranked)
+    assert titles == ("host", "slides", "static")
+    kills = {part.seed: part.oom_kills for part in results.of("static")}
+    assert [row[0] for row in rows] == ["made-up 0", "made-up 1", "made-up 2"]
+    assert rows[0][2] == f"0.50 ({kills[0]})" if kills[0] else "0.50"
+
+
+def test_causes_add_up_to_the_lost_time(invent: Invent) -> None:
+    results = invent(SCORES)
+    ranked = standings(results, "slides", resamples=200)
+    for row, cells in zip(ranked, tables.causes(results, ranked)[1], strict=True):
+        total = sum(float(cell) for cell in cells[1:])
+        assert total == pytest.approx(100 * row.lost_share, abs=0.5)
+
+
+def test_a_label_does_not_break_a_table() -> None:
+    text = tables.markdown(("policy", "J"), [("a|b", "1")])
+    assert text.splitlines()[2] == "| a\\|b | 1 |"

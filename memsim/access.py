@@ -21,7 +21,7 @@ from memsim.compaction import NO_ROOM
 from memsim.content import ZERO, content_of, put, put_image
 from memsim.cpu import start_stall, stop_vcpu
 from memsim.free_memory import free_block, take_block, wake_kswapd
-from memsim.guest import add_anon, add_kernel, alloc_page
+from memsim.guest import add_anon, add_kernel, alloc_kernel_page, alloc_page
 from memsim.guest_lru import mark_accessed
 from memsim.guest_readahead import go_on_ahead, plan, read_run, read_swap, read_window
 from memsim.guest_swap import free_gslot
@@ -243,10 +243,11 @@ def _first_touch(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, flo
             return what, cost, cls
     if m.phase[m.task[k].phase].huge_only:
         return _skip_part(m, k, v), m.host[0].c_gfault, NOMINAL
-    p = alloc_page(m, g, t)
+    own = m.region[m.phase[m.task[k].phase].region].kind == _KERNEL
+    p = alloc_kernel_page(m, g, t) if own else alloc_page(m, g, t)
     if p == NOBODY:
         return guest_reclaim(m, e, k, t)
-    if m.region[m.phase[m.task[k].phase].region].kind == _KERNEL:
+    if own:
         add_kernel(m, g, p, v)
     else:
         add_anon(m, g, p, v)

@@ -78,13 +78,14 @@ def _is_busy(m: Machine, p: int) -> bool:
 def find_target(m: Machine, g: int, breaks: bool) -> int:
     """Return a free page for a moved one, from the upper end of memory down, or NOBODY.
 
-    It comes out of partly used blocks, if `breaks` out of wholly free ones too.
+    It comes out of partly used blocks, if `breaks` out of wholly free ones too; never out of one
+    that the kernel fills (suitable_migration_target).
     """
     gs = m.guest[g]
     if m.lists[guest_row(g, ORDER_0)].count > 0:
         for _ in range(gs.blocks + 1):
             bl = m.block[gs.block0 + gs.target_block]
-            if 0 < bl.free < bl.pages and not bl.isolated:
+            if 0 < bl.free < bl.pages and not bl.isolated and not bl.kernel:
                 for q in range(bl.first + bl.pages - 1, bl.first - 1, -1):
                     if m.page[q].gstate == FREE:
                         return int(q)

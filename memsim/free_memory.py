@@ -1,4 +1,11 @@
-"""The guest's free memory by blocks of 2 MiB, and the call for kswapd (model section 4)."""
+"""The guest's free memory by blocks of 2 MiB, and the call for kswapd (model section 4).
+
+Blocks have a migrate type, as pageblocks of Linux (mm/page_alloc.c): in one that the kernel has
+begun to fill, free pages are the kernel's first.  All else (programs, page cache, balloon) takes
+them only when there is nothing free elsewhere; the kernel takes a whole free block before it goes
+among pages that can be moved.  A block that comes wholly free has no type any more; in Linux it
+keeps it until somebody else takes it.
+"""
 
 import numpy as np
 
@@ -21,6 +28,7 @@ from memsim.state import (
     G_KEPT,
     G_REPORTED,
     KERNEL,
+    KERNEL_0,
     KSWAPD,
     NOBODY,
     ORDER_0,
@@ -34,8 +42,14 @@ def kswapd_of(m: Machine, g: int) -> int:
 
 
 @kernel
+def free_list(m: Machine, p: int) -> int:
+    """Return the list that a free page of a partly used block is on."""
+    return KERNEL_0 if m.block[block_of(m, p)].kernel else ORDER_0
+
+
+@kernel
 def give_page(m: Machine, p: int) -> None:
-    """Free a guest page: onto the order-0 list, and blocks that are wholly free coalesce."""
+    """Free a guest page: onto a list of order 0, and blocks that are wholly free coalesce."""
     pg = m.page[p]
     g = pg.guest
     gs = m.guest[g]
@@ -64,38 +78,38 @@ def give_page(m: Machine, p: int) -> None:
     bl = m.block[b]
     bl.free += 1
     if not bl.isolated:
-        guest_push(m, g, ORDER_0, p)
+        guest_push(m, g, free_list(m, p), p)
     if bl.free == bl.pages:
         for q in range(bl.first, bl.first + bl.pages):
             guest_remove(m, g, q)
         if bl.isolated:
             bl.isolated = 0
             gs.source_block = NOBODY
+        bl.kernel = 0
         block_push(m, g, b)
     on_free(m, p)
 
 
 @kernel
 def next_page(m: Machine, g: int) -> int:
-    """Return the page that the allocator would give next, or NOBODY."""
+    """Return the page that the allocator would give next to all but the kernel, or NOBODY."""
     p = m.lists[guest_row(g, ORDER_0)].head
-    if p == NOBODY and m.guest[g].block_head != NOBODY:
+    if p != NOBODY:
+        return int(p)
+    if m.guest[g].block_head != NOBODY:
         return int(m.block[m.guest[g].block_head].first)
-    return int(p)
+    return int(m.lists[guest_row(g, KERNEL_0)].head)
 
 
 @kernel
 def pop_page(m: Machine, g: int) -> int:
     """Take a free page: the most recently freed of order 0, else break a free block."""
-    gs = m.guest[g]
-    if m.lists[guest_row(g, ORDER_0)].head == NOBODY and gs.block_head == NOBODY:
-        let_go(m, g)
-    p = m.lists[guest_row(g, ORDER_0)].head
+    p = next_page(m, g)
     if p == NOBODY:
-        if gs.block_head == NOBODY:
-            return NOBODY
-        p = m.block[gs.block_head].first
-    take_page(m, p)
+        let_go(m, g)
+        p = next_page(m, g)
+    if p != NOBODY:
+        take_page(m, p)
     return p
 
 
@@ -113,6 +127,52 @@ def take_page(m: Machine, p: int) -> None:
     guest_remove(m, g, p)
     bl.free -= 1
     m.guest[g].free_pages -= 1
+
+
+@kernel
+def _push(m: Machine, g: int, which: int, p: int) -> None:
+    # What was reported stands behind what was not.
+    if m.page[p].gflags & G_REPORTED:
+        guest_push_tail(m, g, which, p)
+    else:
+        guest_push(m, g, which, p)
+
+
+@kernel
+def claim_block(m: Machine, b: int) -> None:
+    """Make a block that the kernel takes a page of its own (steal_suitable_fallback).
+
+    Unless most of it is in use by others: then only the page is taken.
+    """
+    bl = m.block[b]
+    if bl.kernel or bl.isolated:
+        return
+    moves = 0
+    for p in range(bl.first, bl.first + bl.pages):
+        state = m.page[p].gstate
+        moves += state != FREE and state != KERNEL
+    if 2 * moves > bl.pages:
+        return
+    bl.kernel = 1
+    g = m.page[bl.first].guest
+    for p in range(bl.first, bl.first + bl.pages):
+        if m.page[p].gstate == FREE and m.page[p].glist:
+            guest_remove(m, g, p)
+            _push(m, g, KERNEL_0, p)
+
+
+@kernel
+def pop_kernel_page(m: Machine, g: int) -> int:
+    """Take a free page for the kernel itself, out of the blocks that it fills if there is one."""
+    p = m.lists[guest_row(g, KERNEL_0)].head
+    if p == NOBODY:
+        p = m.guest[g].block_head
+        p = m.block[p].first if p != NOBODY else next_page(m, g)
+    if p == NOBODY:
+        return pop_page(m, g)
+    take_page(m, p)
+    claim_block(m, block_of(m, p))
+    return int(p)
 
 
 @kernel
@@ -160,12 +220,8 @@ def let_go(m: Machine, g: int) -> None:
     bl.isolated = 0
     gs.source_block = NOBODY
     for p in range(bl.first, bl.first + bl.pages):
-        if m.page[p].gstate != FREE:
-            continue
-        if m.page[p].gflags & G_REPORTED:
-            guest_push_tail(m, g, ORDER_0, p)
-        else:
-            guest_push(m, g, ORDER_0, p)
+        if m.page[p].gstate == FREE:
+            _push(m, g, free_list(m, p), p)
 
 
 @kernel

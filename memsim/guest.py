@@ -4,7 +4,7 @@ import numpy as np
 
 from memsim.balance import note_scan
 from memsim.blocks import block_of
-from memsim.free_memory import give_page, pop_page, wake_kswapd
+from memsim.free_memory import give_page, pop_kernel_page, pop_page, wake_kswapd
 from memsim.guest_lru import count_reclaim
 from memsim.guest_swap import free_gslot, swap_out
 from memsim.hugepages import is_guest_huge, split_guest, unset_guest_huge
@@ -46,17 +46,27 @@ def _evict_oldest(m: Machine, g: int) -> None:
 
 
 @kernel
-def alloc_page(m: Machine, g: int, t: float) -> int:
-    """Take a free page as a task may, down to the min watermark; NOBODY if it has to reclaim."""
+def _may_allocate(m: Machine, g: int, t: float) -> bool:
+    # Whether free memory is above the min watermark; kswapd is woken below low.
     gs = m.guest[g]
     if gs.lru_exact:
         if gs.free_pages <= gs.wm_min:
             _evict_oldest(m, g)
     elif gs.free_pages < gs.wm_target_low:
         wake_kswapd(m, g, t)
-    if gs.free_pages <= gs.wm_min:
-        return NOBODY
-    return pop_page(m, g)
+    return bool(gs.free_pages > gs.wm_min)
+
+
+@kernel
+def alloc_page(m: Machine, g: int, t: float) -> int:
+    """Take a free page as a task may, down to the min watermark; NOBODY if it has to reclaim."""
+    return pop_page(m, g) if _may_allocate(m, g, t) else NOBODY
+
+
+@kernel
+def alloc_kernel_page(m: Machine, g: int, t: float) -> int:
+    """As `alloc_page`, for the kernel itself: a page that nothing will move."""
+    return pop_kernel_page(m, g) if _may_allocate(m, g, t) else NOBODY
 
 
 @kernel

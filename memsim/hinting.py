@@ -18,7 +18,7 @@ from memsim.cpu import rests, sleep_until
 from memsim.jit import kernel
 from memsim.lists import guest_push, guest_remove
 from memsim.machine import Machine
-from memsim.state import BALLOON, G_BITS, G_HINT, G_REPORTED, ORDER_0, REPORTER
+from memsim.state import BALLOON, G_BITS, G_HINT, G_REPORTED, REPORTER
 
 NONE, BITMAP, REPORTING = range(3)  # memsim.spec.Hinting
 
@@ -31,8 +31,9 @@ def _forget_report(m: Machine, first: int, n: int) -> None:
         if pg.gflags & G_REPORTED:
             pg.gflags &= np.uint16(G_BITS - G_REPORTED)
             if pg.glist:
+                which = pg.glist - 1
                 guest_remove(m, pg.guest, q)
-                guest_push(m, pg.guest, ORDER_0, q)
+                guest_push(m, pg.guest, which, q)
             elif q == m.block[block_of(m, q)].first and not m.block[block_of(m, q)].isolated:
                 block_remove(m, pg.guest, block_of(m, q))
                 block_push(m, pg.guest, block_of(m, q))

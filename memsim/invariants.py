@@ -65,7 +65,9 @@ def _check_guest(m: Machine, g: int, where: str) -> None:
     expected = [] if gs["source_block"] == NOBODY else [gs["source_block"]]
     _equal(isolated.tolist(), expected, where, "isolated blocks")
     waiting = ((blocks["free"] == blocks["pages"]) | (blocks["isolated"] != 0)) * blocks["free"]
-    listed = (pages["gstate"] == state.FREE) & (pages["glist"] == 1 + state.ORDER_0)
+    lists = pages["glist"][pages["gstate"] == state.FREE]
+    listed = np.isin(lists, (1 + state.ORDER_0, 1 + state.KERNEL_0))
+    _check_types(m, gs, blocks, where)
     _equal(int(listed.sum() + waiting.sum()), int(gs["free_pages"]), where, "free pages on lists")
     used = m.gslot[gs["gslot0"] : gs["gslot0"] + gs["gslots"]]
     _equal(int((used != NOBODY).sum()), int(gs["swap_used_pages"]), where, "guest slots")
@@ -90,8 +92,20 @@ def _check_reported(m: Machine, gs: np.record, pages: np.ndarray, where: str) ->
         part = told[bl["first"] - gs["page0"] :][: bl["pages"]]
         _need(bool(part.all()) or not part.any(), where, "half a block is reported")
     row = int(np.flatnonzero(m.guest["page0"] == gs["page0"])[0]) * state.GUEST_LISTS
-    listed = m.page["gflags"][walk(m, row + state.ORDER_0, "gnext")] & state.G_REPORTED != 0
-    _need(bool((np.diff(listed.astype(np.int8)) >= 0).all()), where, "reported pages go first")
+    for which in (state.ORDER_0, state.KERNEL_0):
+        listed = m.page["gflags"][walk(m, row + which, "gnext")] & state.G_REPORTED != 0
+        _need(bool((np.diff(listed.astype(np.int8)) >= 0).all()), where, "reported pages go first")
+
+
+def _check_types(m: Machine, gs: np.record, blocks: np.ndarray, where: str) -> None:
+    # Free pages are on the list of their block's migrate type; a wholly free block has none.
+    whole = blocks["free"] == blocks["pages"]
+    _need(not (whole & (blocks["kernel"] != 0)).any(), where, "a free block is the kernel's")
+    for bl in blocks[~whole & (blocks["isolated"] == 0)]:
+        part = m.page[bl["first"] : bl["first"] + bl["pages"]]
+        wanted = 1 + (state.KERNEL_0 if bl["kernel"] else state.ORDER_0)
+        found = part["glist"][part["gstate"] == state.FREE]
+        _need(bool((found == wanted).all()), where, "a free page on the list of another type")
 
 
 def _check_huge(m: Machine, gs: np.record, where: str) -> None:

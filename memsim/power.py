@@ -3,13 +3,13 @@
 import numpy as np
 
 from memsim.account import RESTART
-from memsim.blocks import block_push
+from memsim.blocks import block_of, block_push
 from memsim.cpu import make_runnable, unqueue_cpu
 from memsim.disk import ZRAM
 from memsim.emulator import go_on
 from memsim.events import cancel, schedule, tick_entity
 from memsim.frames import give_frame, group_of, take_frame
-from memsim.free_memory import take_page
+from memsim.free_memory import claim_block, take_page
 from memsim.hinting import BITMAP
 from memsim.host import drop_page
 from memsim.hugepages import back_huge, drop_huge
@@ -99,7 +99,7 @@ def _empty_memory(m: Machine, g: int) -> None:
     for b in range(gs.block0 + gs.blocks - 1, gs.block0 - 1, -1):
         bl = m.block[b]
         bl.free = bl.pages
-        bl.stuck = bl.isolated = bl.guest_huge = bl.both_huge = 0
+        bl.stuck = bl.isolated = bl.kernel = bl.guest_huge = bl.both_huge = 0
         block_push(m, g, b)
     gs.free_pages = gs.pages
     gs.anon_pages = gs.file_pages = gs.dirty_pages = gs.writeback_pages = 0
@@ -127,6 +127,7 @@ def _kernel_memory(m: Machine, g: int) -> None:
         pg.gstate = KERNEL
         pg.gflags = np.uint16(0)
         gs.kernel_pages += 1
+        claim_block(m, block_of(m, gs.page0 + i))
 
 
 @kernel

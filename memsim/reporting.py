@@ -28,7 +28,7 @@ from memsim.params import (
     REPORT_PIECE_S,
     USER_EXIT_S,
 )
-from memsim.state import FREE, G_REPORTED, NOBODY, ORDER_0
+from memsim.state import FREE, G_REPORTED, KERNEL_0, NOBODY, ORDER_0
 
 NEVER = -1.0
 
@@ -55,8 +55,9 @@ def _report(m: Machine, g: int, first: int, n: int) -> float:
         pg = m.page[p]
         pg.gflags |= np.uint16(G_REPORTED)
         if pg.glist:
+            which = pg.glist - 1
             guest_remove(m, g, p)
-            guest_push_tail(m, g, ORDER_0, p)
+            guest_push_tail(m, g, which, p)
         backed += in_memory(m, p)
     drop_pages(m, first, n)
     m.guest[g].reported += n
@@ -76,12 +77,12 @@ def _fit(m: Machine, n: int) -> int:
 
 
 @kernel
-def _report_pieces(m: Machine, g: int, most: int) -> tuple[float, int]:
-    # Up to `most` entries of free pieces in blocks that are partly used.
+def _report_pieces(m: Machine, g: int, which: int, most: int) -> tuple[float, int]:
+    # Up to `most` entries of free pieces in blocks that are partly used, of one migrate type.
     gs = m.guest[g]
     cost = 0.0
     entries = 0
-    p = m.lists[guest_row(g, ORDER_0)].head
+    p = m.lists[guest_row(g, which)].head
     while p != NOBODY and entries < most and gs.report_left > 0:
         if m.page[p].gflags & G_REPORTED:
             break
@@ -193,9 +194,13 @@ def periodic(m: Machine, g: int, t: float) -> tuple[float, float]:
             return 0.0, gs.report_at
         if not _begin_pass(m, g):
             return 0.0, NEVER
-    cost, entries = _report_pieces(m, g, gs.report_batch)
-    more, blocks = _report_blocks(m, g, gs.report_batch - entries)
-    entries += blocks
+    cost, entries = 0.0, 0
+    for which in (ORDER_0, KERNEL_0):
+        more, n = _report_pieces(m, g, which, gs.report_batch - entries)
+        cost += more
+        entries += n
+    more, n = _report_blocks(m, g, gs.report_batch - entries)
+    entries += n
     if entries > 0:
         gs.hypercalls += 1
         gs.reports += 1

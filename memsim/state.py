@@ -109,6 +109,7 @@ block_dtype = np.dtype(  # 2 MiB of guest-physical memory
         ("next", "i4"),
         ("prev", "i4"),
         ("isolated", "u1"),  # what is free in it is on no list
+        ("kernel", "u1"),  # unmovable by migrate type: its free pages are the kernel's first
         ("guest_huge", "u1"),  # the guest maps it as one page; `filled` of its pages are filled
         ("filled", "i4"),
         ("host_huge", "u1"),  # the host backs it with one page
@@ -119,9 +120,9 @@ block_dtype = np.dtype(  # 2 MiB of guest-physical memory
 )
 
 list_dtype = np.dtype([("head", "i4"), ("tail", "i4"), ("count", "i8")])
-# Rows of `lists`: six a guest, in this order, then two a cgroup (inactive, active).
-INACTIVE_ANON, ACTIVE_ANON, INACTIVE_FILE, ACTIVE_FILE, ORDER_0, IN_BALLOON = range(6)
-GUEST_LISTS = 6
+# Rows of `lists`: seven a guest, in this order, then two a cgroup (inactive, active).
+INACTIVE_ANON, ACTIVE_ANON, INACTIVE_FILE, ACTIVE_FILE, ORDER_0, IN_BALLOON, KERNEL_0 = range(7)
+GUEST_LISTS = 7
 
 _PSI = [  # of a host, a guest or a cgroup, see `pressure`
     ("psi_t", "f8"),

@@ -136,14 +136,14 @@ def test_a_pool_of_huge_pages_takes_no_small_ones_and_counts_what_it_misses() ->
 
 
 def test_who_compacts_and_reclaims_in_vain_falls_back_once() -> None:
-    # Half of memory is the kernel's, page by page between the cache's: no block can be made.
+    # A sixth of memory is the kernel's, a page in each six: no block can be made.
     spec = in_pieces(sleep(1.0), allocate(2), hot=2, lru_2011=True)
     one = spec.guests[0]
-    slab = replace(one.regions[1], kind=RegionKind.KERNEL)
-    grow = Phase(Op.ALLOCATE, region=1, cost_s=1e-5)
-    regions = (file(20 * BLOCK), slab, one.regions[2])
+    regions = (file(20 * BLOCK), *one.regions[1:])
     reader = task(read(0, count=20 * BLOCK, pattern=Pattern.SEQUENTIAL, cost_s=1e-5))
-    one = replace(one, pages=12 * BLOCK, regions=regions, tasks=(one.tasks[0], reader, task(grow)))
+    kernel = {"kernel_pages": 2 * BLOCK, "kernel_spread": 12 * BLOCK}
+    tasks = (one.tasks[0], reader)
+    one = replace(one, pages=12 * BLOCK, regions=regions, tasks=tasks, **kernel)
     gs = run(replace(spec, guests=(one,)), 5.0).guest[0, 0]
     assert gs["alloc_stalls"] > 0
     assert gs["thp_fault_alloc"] + gs["thp_fault_fallback"] == 2

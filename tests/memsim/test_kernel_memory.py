@@ -8,6 +8,7 @@ import pytest
 
 from memsim import state
 from memsim.fleet import Fleet
+from memsim.machine import Machine
 from memsim.spec import Hinting, Pattern, Region, RegionKind, Task
 from tests.memsim.hosts import (
     FILE,
@@ -26,6 +27,7 @@ from tests.memsim.hosts import (
 )
 
 SLAB = RegionKind.KERNEL
+BLOCK = 512
 
 
 def test_kernel_memory_is_allocated_used_and_freed_by_phases() -> None:
@@ -48,8 +50,15 @@ def test_nothing_reclaims_kernel_memory() -> None:
     assert fleet.guest[0, 0]["kernel_pages"] == 600
 
 
-def test_a_page_of_the_kernel_keeps_its_block_from_coalescing() -> None:
-    # Programs come and go, and each leaves a little slab behind.
+def _kernel_blocks(m: Machine) -> list[int]:
+    """Blocks of the first guest that hold a page of its kernel."""
+    pages = int(m.guest[0]["pages"])
+    of_kernel = np.flatnonzero(m.page["gstate"][:pages] == state.KERNEL)
+    return sorted({int(p) // BLOCK for p in of_kernel})
+
+
+def test_pages_of_the_kernel_lie_together_and_keep_their_block_from_coalescing() -> None:
+    # Programs come and go, and each leaves a little slab behind: all of it in one block.
     one = guest(
         task(allocate(0), touch(1, pattern=3, count=4), free(0), again(0, count=8), sleep(1e9)),
         pages=16384,
@@ -57,10 +66,41 @@ def test_a_page_of_the_kernel_keeps_its_block_from_coalescing() -> None:
         hinting=Hinting.BITMAP,
     )
     m = machine(run(host(one), 5.0))
-    blocks = m.block[: m.guest[0]["blocks"]]
-    with_slab = {int(p) // 512 for p in np.flatnonzero(m.page["gstate"][:16384] == state.KERNEL)}
-    assert len(with_slab) > 1
-    assert m.guest[0]["free_blocks"] == len(blocks) - len(with_slab)
+    assert m.guest[0]["kernel_pages"] > 1
+    assert len(_kernel_blocks(m)) == 1
+    assert m.guest[0]["free_blocks"] == m.guest[0]["blocks"] - 1
+
+
+@pytest.mark.parametrize("leaves", [BLOCK, BLOCK - 200])
+def test_what_is_free_among_the_kernels_pages_is_taken_last(leaves: int) -> None:
+    # 8 blocks, 2 of them half the kernel's: a program takes what is elsewhere, then 200 of those.
+    one = guest(
+        task(allocate(0), sleep(1e9)),
+        pages=8 * BLOCK,
+        regions=[anon(7 * BLOCK - leaves)],
+        kernel_pages=BLOCK,
+        kernel_spread=2 * BLOCK,
+    )
+    m = machine(run(host(one), 5.0))
+    among = m.page["gstate"][: 2 * BLOCK]
+    assert m.guest[0]["anon_pages"] == 7 * BLOCK - leaves
+    assert (among == state.FREE).sum() == leaves
+    assert (among == state.ANON).sum() == BLOCK - leaves
+
+
+@pytest.mark.parametrize(("kept", "own"), [(BLOCK // 4, True), (BLOCK * 3 // 4, False)])
+def test_the_kernel_takes_over_a_block_of_which_others_use_less_than_half(
+    kept: int, own: bool
+) -> None:
+    # Programs fill all memory but for a part of the block that the kernel has to go to.
+    one = guest(
+        task(allocate(0), allocate(1, kept), sleep(0.1), allocate(2, 1), sleep(1e9)),
+        pages=4 * BLOCK,
+        regions=[anon(3 * BLOCK), anon(BLOCK), Region(SLAB, 8)],
+    )
+    m = machine(run(host(one), 5.0))
+    assert m.guest[0]["kernel_pages"] == 1
+    assert m.block["kernel"][:4].sum() == own
 
 
 def test_a_file_that_is_deleted_leaves_the_cache_unwritten() -> None:

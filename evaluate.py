@@ -30,6 +30,7 @@ from reports.page import Provenance
 from reports.rows import EvaluationError
 from reports.settings import Evaluation
 from reports.standings import cautions, standings, verdict
+from reports.wins import wins
 from reports.workloads import Workloads, prepare
 from scenarios.traces import TraceError
 
@@ -102,7 +103,8 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--slo",
         metavar="LEVEL",
-        help="with --density: the service level to keep (default: p95_slowdown<=1.10)",
+        help="service level that --density keeps; without --density, its limit is from where on"
+        " guests count as slowed down too much (default: p95_slowdown<=1.10)",
     )
     parser.add_argument("--traces", metavar="DIR", help="folder of measured traces to replay")
     parser.add_argument(
@@ -115,8 +117,6 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(given)
     if options.threads is not None and options.threads < 1:
         parser.error(f"--threads: {options.threads}: expected 1 or more")
-    if options.slo is not None and not options.density:
-        parser.error("--slo: is the level of --density; expected both")
     if options.json and options.density:
         parser.error("--json: is not written by --density; runs/NAME/density/density.csv is")
     return options
@@ -159,7 +159,8 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
     else:
         print(f"Reusing the results in {where}: same configuration, policies, traces and code.")
     resamples = config.bootstrap.resamples
-    ranked = standings(results, reference, resamples, config.bootstrap.seed)
+    limit = service.parse(config.density.slo).limit
+    ranked = standings(results, reference, resamples, config.bootstrap.seed, limit)
     measured = arms.rows(results, resamples, config.bootstrap.seed) if config.arms else ()
     if measured:
         said = (*arms.sentences(measured), *cautions(results))
@@ -169,7 +170,9 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
         table.show(ranked, said, reference, table.terminal())
     if not reused or not (where / folder.REPORT).is_file():
         about = _provenance(config, workloads, found, command)
-        folder.write_report(where, results, ranked, said, about)
+        names = [standing.label for standing in ranked]
+        compared = wins(results, names, reference, resamples, config.bootstrap.seed)
+        folder.write_report(where, results, ranked, said, compared, about)
     if options.json:
         about_all = {
             "name": config.name,

@@ -28,6 +28,7 @@ from reports.entrants import Entrant
 from reports.episodes import Results
 from reports.settings import Evaluation
 from reports.standings import Standing
+from reports.wins import Row
 from reports.workloads import Workloads
 from scenarios import fingerprint
 from scenarios.draw import draw
@@ -119,6 +120,7 @@ def write_report(
     results: Results,
     table: Sequence[Standing],
     verdict: Sequence[str],
+    found: Sequence[Row],
     provenance: page.Provenance,
 ) -> None:
     """Write the figures as files of their own, then the page."""
@@ -131,8 +133,8 @@ def write_report(
     for name, picture in pictures.items():
         write_atomic(folder / FIGURES / f"{name}.png", plotstyle.png(picture))
         write_atomic(folder / FIGURES / f"{name}.svg", plotstyle.svg(picture))
-    tables.write(folder / TABLES, results, table, provenance.reference)
-    write_atomic(folder / REPORT, page.render(results, table, verdict, provenance))
+    tables.write(folder / TABLES, results, table, provenance.reference, found)
+    write_atomic(folder / REPORT, page.render(results, table, verdict, found, provenance))
 
 
 def versions() -> Mapping[str, str]:

@@ -62,6 +62,14 @@ def fairness(scores: np.ndarray, weights: np.ndarray) -> float:
     return float((weights * scores).sum() ** 2 / squares) if squares > 0 else 1.0
 
 
+def by_work(episodes: Sequence[Episode]) -> dict[tuple[str, int], float]:
+    """Mean J over training seeds on each host, by scenario and seed."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for part in episodes:
+        found.setdefault((part.scenario, part.seed), []).append(part.j)
+    return {key: float(np.mean(values)) for key, values in found.items()}
+
+
 def _sample(episodes: Sequence[Episode], measure: Measure) -> Sample:
     return Sample(
         np.array([measure(episode) for episode in episodes], dtype=np.float64),

@@ -8,13 +8,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from reports import figures, plotstyle, talk
-from reports.episodes import LOST, Episode, GuestEpisode, Results
-from reports.standings import Standing
+from reports import figures, plotstyle, tables, talk, worst
+from reports.episodes import LOST, GuestEpisode, Results
+from reports.standings import Standing, contenders
 from reports.table import MIB, interval, slowdown
+from reports.tuned import SUFFIX
+from reports.wins import Row as Wins
 
 WORST_GUESTS = 10  # lines of the table of guests that suffered most
-TIMELINES = 6  # at most so many episodes are drawn
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,11 @@ class Provenance:
 
 
 def render(
-    results: Results, table: Sequence[Standing], verdict: Sequence[str], provenance: Provenance
+    results: Results,
+    table: Sequence[Standing],
+    verdict: Sequence[str],
+    found: Sequence[Wins],
+    provenance: Provenance,
 ) -> str:
     """The whole page as text; nothing on it is fetched from elsewhere."""
     environment = Environment(
@@ -53,19 +58,25 @@ def render(
         talk=_picture(talk.talk(results)) if provenance.arms else None,
         comparison=_picture(figures.comparison(results, table, provenance.reference)),
         lost=_picture(figures.lost_time(results, table)),
+        best=contenders(table)[0].label,
+        limit=f"{table[0].limit:.2f}",
+        closed=any(row.gap_closed is not None for row in table),
+        places=[cell.scenario for cell in found[0].cells] if found else [],
+        wins=_wins(found),
+        details=tables.details(table),
+        training=tables.training(table),
+        causes=tables.causes(results, table),
+        scenarios=tables.scenarios(results, table),
+        guard=tables.guard(table),
+        hosts=tables.hosts(results, table),
         worst=[_guest_row(guest) for guest in worst_guests(results)],
-        timelines=_timelines(results, table),
+        shelf=worst.shelf(results, table, provenance.reference),
     )
 
 
 def worst_guests(results: Results) -> list[GuestEpisode]:
     """The guests with the lowest scores over all policies and arms, worst first."""
     return sorted(results.guests, key=lambda guest: (guest.score, -guest.lost_s))[:WORST_GUESTS]
-
-
-def worst_episode(results: Results, label: str) -> Episode:
-    """The episode with the lowest J of one policy or arm."""
-    return min(results.of(label), key=lambda episode: episode.j)
 
 
 def _picture(figure: Figure) -> Markup:
@@ -105,23 +116,47 @@ def _row(standing: Standing) -> dict[str, str]:
     gap = standing.difference
     return {
         "label": standing.label,
-        "kind": "learned" if standing.learned else "",
+        "kind": _kind(standing),
         "j": interval(standing.j),
         "gap": "–" if gap is None else interval(gap, "+"),
         "gap_kind": _gap_kind(standing),
-        "iqm": _or_dash(standing.interquartile_j, ".3f"),
+        "closed": tables.percent(standing.gap_closed),
         "tail": f"{standing.tail_score:.3f}",
         "slowdown": slowdown(standing.slowdown_p95),
+        "violations": f"{standing.violations:.1%}",
         "kills": f"{standing.kills_per_guest_hour:.3f}",
-        "warm_up_kills": str(standing.warm_up_kills),
-        "progress": f"{standing.progress:.3f}",
         "lost": f"{standing.lost_share:.2%}",
-        "swap": f"{standing.swap_bytes_per_s / MIB:.2f}",
-        "hypercalls": f"{standing.hypercalls_per_s:.1f}",
-        "resize": f"{1000 * standing.resize_share:.2f}",
-        "interventions": f"{standing.interventions_per_hour:.0f}",
-        "episodes": str(standing.episodes),
     }
+
+
+def _kind(standing: Standing) -> str:
+    """What marks a row out: it was learned, or tuned."""
+    if standing.learned:
+        return "learned"
+    return "tuned" if standing.label.endswith(SUFFIX) else ""
+
+
+def _wins(found: Sequence[Wins]) -> list[dict[str, object]]:
+    """Cells of the table of wins: how deep their colour is goes by the size of the difference."""
+    sizes = [abs(cell.difference.value) for row in found for cell in row.cells]
+    largest = max(sizes, default=0.0) or 1.0
+    return [
+        {
+            "label": row.label,
+            "cells": [
+                {
+                    "kind": cell.outcome,
+                    "value": f"{cell.difference.value:+.3f}",
+                    "range": tables.limits(cell.difference),
+                    "depth": f"{0.12 + 0.5 * abs(cell.difference.value) / largest:.2f}",
+                }
+                for cell in row.cells
+            ],
+            "ahead": f"{row.ahead:.0%}",
+            "behind": f"{row.behind:.0%}",
+        }
+        for row in found
+    ]
 
 
 def _gap_kind(standing: Standing) -> str:
@@ -131,10 +166,6 @@ def _gap_kind(standing: Standing) -> str:
     if not gap.shows_difference:
         return "even"
     return "better" if gap.value > 0 else "worse"
-
-
-def _or_dash(value: float, form: str) -> str:
-    return "–" if math.isnan(value) else f"{value:{form}}"
 
 
 def _guest_row(guest: GuestEpisode) -> dict[str, str]:
@@ -151,15 +182,3 @@ def _guest_row(guest: GuestEpisode) -> dict[str, str]:
         "cause": f"{cause.replace('_', ' ')} ({share:.0%} of {total:.0f} s lost)" if total else "–",
         "size": f"{guest.mean_size_bytes / guest.max_bytes:.0%} of {guest.max_bytes / MIB:.0f} MiB",
     }
-
-
-def _timelines(results: Results, table: Sequence[Standing]) -> list[dict[str, object]]:
-    """The worst episode of each policy or arm, in the order of the standings."""
-    shown: list[dict[str, object]] = []
-    for standing in table:
-        episode = worst_episode(results, standing.label)
-        found = results.timeline(episode.key)
-        if found is not None and len(shown) < TIMELINES:
-            title = f"{standing.label} on {episode.scenario} {episode.seed}: J {episode.j:.3f}"
-            shown.append({"title": title, "picture": _picture(figures.timeline(found))})
-    return shown

@@ -74,7 +74,8 @@ class Density(Config):
     scored: Seconds = Field(default=1800.0, gt=0)
     seeds: int = Field(default=6, ge=1, description="hosts of each count, from seeds.first on")
     slo: Annotated[str, AfterValidator(_level)] = Field(
-        default="p95_slowdown<=1.10", description="the service level to keep"
+        default="p95_slowdown<=1.10",
+        description="the service level to keep; its limit is that of all tables",
     )
     mechanisms: dict[str, Arm] = Field(
         default={}, description="name -> mechanisms; every policy under each; left out: as drawn"

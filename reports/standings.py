@@ -1,12 +1,13 @@
 """Who won: one standing per policy or arm, and the sentence that says it."""
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from reports import measures, service
+from reports import gap, measures, service
 from reports.episodes import BASELINE_SEED, BOUND, Episode, GuestEpisode, Key, Results
 from reports.slowdown import JOB_LIMIT
 from reports.statistics import (
@@ -14,10 +15,12 @@ from reports.statistics import (
     RESAMPLES,
     Interval,
     interquartile_mean,
+    spread,
     tail_mean,
 )
 
 VIOLATED = 1.10  # slowdown that breaks the usual service level
+MANY = 8  # names in a sentence; the table has them all
 IQM_SEEDS = 3  # interquartile means need at least this many training seeds
 
 
@@ -31,6 +34,7 @@ class Standing:
     training_seeds: int
     j: Interval
     difference: Interval | None  # of J to the reference, paired; None for the reference itself
+    gap_closed: Interval | None  # share; None of the reference, the bound, and where there is none
     interquartile_j: float  # across training seeds; NaN for fewer than IQM_SEEDS
     tail_score: float  # mean of the worst 5 % of guest scores
     slowdown_p95: float  # over guest-episodes; one that was killed counts JOB_LIMIT at least
@@ -43,8 +47,10 @@ class Standing:
     resize_share: float  # guest CPU seconds on resizing per second and host
     interventions_per_hour: float  # of the guard, per host
     fairness: float  # mean over hosts of Jain's index of the guests' scores, by weight
-    violations: float  # share of guest-episodes slowed down by more than VIOLATED, or killed
+    violations: float  # share of guest-episodes slowed down by more than the limit, or killed
+    limit: float  # slowdown that breaks the service level
     refault_bytes_per_s: float  # page cache read again, per host
+    interventions: Mapping[str, float]  # of the guard, per host and hour, by name
     free_share: float  # mean free memory of the host, as a share of the guests' largest sizes
 
     def as_dict(self) -> dict[str, object]:
@@ -56,12 +62,28 @@ class Standing:
 
 
 def standings(
-    results: Results, reference: str, resamples: int = RESAMPLES, seed: int = 0
+    results: Results,
+    reference: str,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    limit: float = VIOLATED,
 ) -> tuple[Standing, ...]:
-    """All policies or arms, best J first, compared with `reference` where it takes part."""
+    """All policies or arms, best J first, compared with `reference` where it takes part.
+
+    Args:
+        results: of the evaluation.
+        reference: label that the others are paired with.
+        resamples: of the bootstrap.
+        seed: of its draws.
+        limit: slowdown that breaks the service level.
+    """
     labels = results.labels()
     other = results.of(reference) if reference in labels else None
-    found = [_standing(results, label, reference, other, resamples, seed) for label in labels]
+    shares = gap.shares(results, reference, resamples, seed)
+    found = [
+        _standing(results, label, reference, other, resamples, seed, limit, shares.get(label))
+        for label in labels
+    ]
     return tuple(sorted(found, key=lambda standing: -standing.j.value))
 
 
@@ -77,7 +99,7 @@ def verdict(
     for standing in table:
         if standing.learned and standing.difference is not None:
             lines.append(_learned(standing, reference))
-    return (*lines, *cautions(results))
+    return (*lines, *gap.caution(results, reference, resamples, seed), *cautions(results))
 
 
 def contenders(table: Sequence[Standing]) -> Sequence[Standing]:
@@ -200,14 +222,10 @@ def _too_few(scenario: str, clusters: int, hosts: int) -> str:
     )
 
 
-def spread(interval: Interval) -> str:
-    """A signed difference with its interval in words that fit a sentence."""
-    if math.isnan(interval.low):
-        return f"{interval.value:+.3f} (no interval)"
-    return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
-
-
 def _listed(names: Sequence[str]) -> str:
+    """Names for a sentence; where they are many, the first ones and how many more."""
+    if len(names) > MANY:
+        return f"{', '.join(names[:MANY])} and {len(names) - MANY} more"
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
@@ -218,6 +236,8 @@ def _standing(
     other: tuple[Episode, ...] | None,
     resamples: int,
     seed: int,
+    limit: float,
+    gap_closed: Interval | None,
 ) -> Standing:
     episodes, guests = results.of(label), results.guests_of(label)
     seconds = sum(episode.scored_s for episode in episodes)
@@ -227,6 +247,7 @@ def _standing(
     slowdowns = [value for guest in guests if not math.isnan(value := _slowdown(guest))]
     largest = sum(guest.max_bytes for guest in guests)
     trained = sorted({episode.training_seed for episode in episodes})
+    fired = _fired(episodes, seconds / 3600)
     difference = None
     if other is not None and label != reference:
         difference = measures.difference(episodes, other, measures.score, resamples, seed)
@@ -237,6 +258,7 @@ def _standing(
         training_seeds=len(trained) if trained[0] != BASELINE_SEED else 0,
         j=_in_range(measures.mean(episodes, measures.score, resamples, seed)),
         difference=difference,
+        gap_closed=gap_closed,
         interquartile_j=_interquartile(episodes, trained),
         tail_score=tail_mean([guest.score for guest in guests]) if guests else math.nan,
         slowdown_p95=float(np.percentile(slowdowns, 95)) if slowdowns else math.nan,
@@ -247,14 +269,22 @@ def _standing(
         swap_bytes_per_s=swapped / seconds,
         hypercalls_per_s=sum(episode.hypercalls for episode in episodes) / seconds,
         resize_share=sum(episode.resize_s for episode in episodes) / seconds,
-        interventions_per_hour=3600
-        * sum(sum(episode.interventions.values()) for episode in episodes)
-        / seconds,
+        interventions_per_hour=sum(fired.values()),
+        interventions=fired,
         fairness=float(np.mean(_fairness(guests))) if guests else math.nan,
-        violations=float(np.mean(service.slowdowns(guests) > VIOLATED)) if guests else math.nan,
+        violations=float(np.mean(service.slowdowns(guests) > limit)) if guests else math.nan,
+        limit=limit,
         refault_bytes_per_s=sum(episode.refaulted_bytes for episode in episodes) / seconds,
         free_share=sum(episode.free_bytes for episode in episodes) / max(largest, 1),
     )
+
+
+def _fired(episodes: Sequence[Episode], hours: float) -> dict[str, float]:
+    """Interventions of the guard per host and hour, by name."""
+    total: Counter[str] = Counter()
+    for part in episodes:
+        total.update(part.interventions)
+    return {name: count / hours for name, count in total.items()}
 
 
 def _fairness(guests: Sequence[GuestEpisode]) -> list[float]:

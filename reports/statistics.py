@@ -19,6 +19,7 @@ wrong.  Skew costs some too: of log-normal differences (sigma 1) it covers the m
 of 100.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -146,6 +147,13 @@ def interquartile_mean(values: Sequence[float] | np.ndarray) -> float:
     inside = np.minimum(position + 1, 0.75 * size) - np.maximum(position, 0.25 * size)
     weights = np.clip(inside, 0.0, 1.0)
     return float((weights * ordered).sum() / weights.sum())
+
+
+def spread(found: Interval) -> str:
+    """A signed difference with its interval in words that fit a sentence."""
+    if math.isnan(found.low):
+        return f"{found.value:+.3f} (no interval)"
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
 def _over_hosts(

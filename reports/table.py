@@ -24,9 +24,14 @@ MEASURES = {  # title -> whether a narrow terminal shows it
 }
 
 
+GAP = "gap\nclosed"  # shown where a bound is clearly above the reference
+
+
 def comparison(table: Sequence[Standing], reference: str, width: int = WIDTH) -> Table:
     """Best J first; the difference column compares with `reference`, paired by key."""
     shown = [name for name, narrow in MEASURES.items() if narrow or width >= NARROW]
+    if any(standing.gap_closed is not None for standing in table):  # in the place of the last
+        shown = [GAP, *(name for name in shown if name != "swap\nMiB/s")]
     compared = any(standing.difference is not None for standing in table)
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
     grid.add_column("", overflow="fold", min_width=6)
@@ -94,9 +99,12 @@ def show(
         " p95 slow: slowdown of guests, 100 if killed. lost time: share of the time that tasks were"
         " not idle."
     )
+    gap = " gap closed: to the bound, of what it has ahead of the reference."
+    closed = any(standing.gap_closed is not None for standing in table)
     console.print(
         "J: mean score of the guests, min(1, 1/slowdown), 0 after a kill; 1 is best. worst 5 %:"
         f" mean of the worst guest scores. g·h: guest-hour.{wide * (console.width >= NARROW)}"
+        f"{gap * closed}"
         " ≈: the interval includes 0; each interval is for its own row alone.",
         style="dim",
         highlight=False,
@@ -137,7 +145,9 @@ def _gap(found: Interval | None) -> str:
 
 
 def _measures(standing: Standing, shown: Sequence[str]) -> list[str]:
+    closed = standing.gap_closed
     cells = {
+        GAP: "–" if closed is None else f"{closed.value:.0%}",
         "worst\n5 %": f"{standing.tail_score:.2f}",
         "p95\nslow": slowdown(standing.slowdown_p95),
         "kills\n/g·h": f"{standing.kills_per_guest_hour:.2f}",

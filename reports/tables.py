@@ -1,9 +1,9 @@
-"""The tables of an evaluation: all metrics as CSV, units in their names; the rest as Markdown."""
+"""The tables of an evaluation, once for the page, Markdown and CSV, so that they agree."""
 
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,32 +15,61 @@ from reports.plotstyle import CAUSES
 from reports.standings import Standing
 from reports.statistics import Interval
 from reports.table import interval, slowdown
+from reports.wins import Row as Wins
+from reports.wins import as_csv
 
 MIB = 2**20
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # titles and rows
 
 
-def write(folder: Path, results: Results, ranked: Sequence[Standing], reference: str) -> None:
-    """Write standings.csv, every metric of every policy, and the tables as Markdown."""
+def write(
+    folder: Path,
+    results: Results,
+    ranked: Sequence[Standing],
+    reference: str,
+    found: Sequence[Wins],
+) -> None:
+    """Write every table as Markdown, and as CSV; numbers in full are in the latter where they fit.
+
+    Args:
+        folder: `tables/` of the evaluation's.
+        results: of the evaluation.
+        ranked: the standings.
+        reference: label that the others are paired with.
+        found: where each wins and loses.
+    """
     write_atomic(folder / "standings.csv", _standings_csv(ranked))
+    write_atomic(folder / "wins.csv", as_csv(found))
     for name, (titles, rows) in {
         "ranking": ranking(ranked, reference),
         "details": details(ranked),
+        "wins": against(found),
+    }.items():
+        write_atomic(folder / f"{name}.md", markdown(titles, rows))
+    for name, (titles, rows) in {
         "scenarios": scenarios(results, ranked),
         "causes": causes(results, ranked),
         "hosts": hosts(results, ranked),
+        "guard": guard(ranked),
     }.items():
         write_atomic(folder / f"{name}.md", markdown(titles, rows))
+        write_atomic(folder / f"{name}.csv", commas([titles, *rows]))
 
 
 def ranking(ranked: Sequence[Standing], reference: str) -> Table:
     """Who won: J, paired differences, and what guests got."""
-    titles = ("policy", "J (95 %)", f"against {reference}", "worst 5 %", "p95 slowdown")
+    closed = any(row.gap_closed is not None for row in ranked)
+    titles = (
+        *("policy", "J (95 %)", f"against {reference}"),
+        *(("gap closed (95 %)",) if closed else ()),
+        *("worst 5 %", "p95 slowdown", "kills /guest-h", f"slowed > {ranked[0].limit:.2f}"),
+    )
     rows: list[tuple[str, ...]] = [
         (
             row.label,
             interval(row.j),
             "–" if row.difference is None else _gap(row.difference),
+            *((percent(row.gap_closed),) if closed else ()),
             f"{row.tail_score:.3f}",
             slowdown(row.slowdown_p95),
             f"{row.kills_per_guest_hour:.2f}",
@@ -48,7 +77,50 @@ def ranking(ranked: Sequence[Standing], reference: str) -> Table:
         )
         for row in ranked
     ]
-    return (*titles, "kills /guest-h", "slowed > 1.10"), rows
+    return titles, rows
+
+
+def against(found: Sequence[Wins]) -> Table:
+    """Where each policy wins and loses against the reference, by scenario and by host."""
+    if not found:
+        return ("policy",), []
+    names = [cell.scenario for cell in found[0].cells]
+    rows: list[tuple[str, ...]] = [
+        (
+            row.label,
+            *(_gap(cell.difference) for cell in row.cells),
+            f"{row.ahead:.0%}",
+            f"{row.behind:.0%}",
+        )
+        for row in found
+    ]
+    return ("policy", *names, "ahead on hosts", "behind on"), rows
+
+
+def training(ranked: Sequence[Standing]) -> Table:
+    """What the numbers rest on: hosts, training seeds, and kills before anything counts."""
+    rows: list[tuple[str, ...]] = [
+        (
+            row.label,
+            str(row.episodes),
+            str(row.training_seeds or "–"),
+            "–" if math.isnan(row.interquartile_j) else f"{row.interquartile_j:.3f}",
+            str(row.warm_up_kills),
+        )
+        for row in ranked
+    ]
+    last = ("training seeds", "IQM of J over them", "kills in warm-up")
+    return ("policy", "hosts run", *last), rows
+
+
+def guard(ranked: Sequence[Standing]) -> Table:
+    """Interventions of the guard per host and hour, those that happened to anyone, by name."""
+    names = list(dict.fromkeys(name for row in ranked for name in row.interventions))
+    names = [name for name in names if any(row.interventions.get(name, 0) for row in ranked)]
+    rows: list[tuple[str, ...]] = [
+        (row.label, *(f"{row.interventions.get(name, 0):.1f}" for name in names)) for row in ranked
+    ]
+    return ("policy", *(name.replace("_", " ") for name in names)), rows
 
 
 def details(ranked: Sequence[Standing]) -> Table:
@@ -116,20 +188,40 @@ def markdown(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def commas(lines: Iterable[Sequence[str]]) -> str:
+    """Lines of cells as CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()
+
+
+def percent(found: Interval | None) -> str:
+    """A share with its interval, `62 % [41, 90]`."""
+    if found is None:
+        return "–"
+    value = f"{100 * found.value:.0f} %"
+    if math.isnan(found.low):
+        return value
+    return f"{value} [{100 * found.low:.0f}, {100 * found.high:.0f}]"
+
+
+def limits(found: Interval) -> str:
+    """The interval alone, `[-0.02, +0.10]`; empty where there is none."""
+    return "" if math.isnan(found.low) else f"[{found.low:+.2f}, {found.high:+.2f}]"
+
+
 def _standings_csv(ranked: Sequence[Standing]) -> str:
     flat = [_flat(row.as_dict()) for row in ranked]
     titles = list(dict.fromkeys(name for row in flat for name in row))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(titles)
-    writer.writerows([_plain(row.get(name, math.nan)) for name in titles] for row in flat)
-    return text.getvalue()
+    return commas([titles, *([_plain(row.get(name, math.nan)) for name in titles] for row in flat)])
 
 
 def _flat(row: Mapping[str, object]) -> dict[str, object]:
     flat: dict[str, object] = {}
     for name, value in row.items():
-        if isinstance(value, Mapping):
+        if name == "interventions" and isinstance(value, Mapping):
+            flat |= {f"guard_{kind}_per_hour": count for kind, count in value.items()}
+        elif isinstance(value, Mapping):
             flat |= {
                 name: value["value"],
                 f"{name}_low": value["low"],

@@ -374,7 +374,6 @@ def test_mechanisms_are_filled_side_by_side(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--slo", "p95_slowdown<=1.2"], "--slo: is the level of --density"),
         (["--density", "--json", "x.json"], "--json: is not written by --density"),
     ],
 )

@@ -11,6 +11,8 @@ from reports import figures, page, plotstyle, talk
 from reports.episodes import LOST, Results
 from reports.standings import standings, verdict
 from reports.table import interval
+from reports.wins import wins
+from reports.worst import worst_episode
 
 ARMS = {"nothing": 0.4, "+ async page faults": 0.5, "+ <free> page hinting": 0.8}
 
@@ -33,7 +35,8 @@ def provenance(reference: str, arms: bool) -> page.Provenance:
 def rendered(results: Results, reference: str, arms: bool) -> str:
     table = standings(results, reference, resamples=500)
     sentences = verdict(results, table, reference, resamples=500)
-    return page.render(results, table, sentences, provenance(reference, arms))
+    found = wins(results, [row.label for row in table], reference, 500)
+    return page.render(results, table, sentences, found, provenance(reference, arms))
 
 
 @pytest.fixture
@@ -85,7 +88,7 @@ def test_worst_guests_come_first(three_policies: Results) -> None:
     worst = page.worst_guests(three_policies)
     assert [guest.score for guest in worst] == sorted(guest.score for guest in worst)
     assert worst[0].score == min(guest.score for guest in three_policies.guests)
-    assert page.worst_episode(three_policies, "static").j == pytest.approx(0.52)
+    assert worst_episode(three_policies, "static").j == pytest.approx(0.52)
 
 
 def test_every_cause_of_lost_time_has_one_colour() -> None:

@@ -16,9 +16,11 @@ from reports import (
     arms,
     cost,
     crowds,
+    density_kept,
     density_report,
     density_table,
     folder,
+    page,
     service,
     storage,
     table,
@@ -168,11 +170,13 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
     else:
         said = verdict(results, ranked, reference, resamples, config.bootstrap.seed)
         table.show(ranked, said, reference, table.terminal())
-    if not reused or not (where / folder.REPORT).is_file():
+    if not reused or _outdated(where):
         about = _provenance(config, workloads, found, command)
         names = [standing.label for standing in ranked]
         compared = wins(results, names, reference, resamples, config.bootstrap.seed)
-        folder.write_report(where, results, ranked, said, compared, about)
+        kept = density_kept.read(where / crowds.FOLDER)
+        density = page.density_part(kept, folder.code()) if kept else None
+        folder.write_report(where, results, ranked, said, compared, about, density)
     if options.json:
         about_all = {
             "name": config.name,
@@ -203,6 +207,16 @@ def fill(
     density_table.show(rows, said, reference, table.terminal())
     written = density_report.write(where, config, rows, said, level, reference)
     print(f"Density: {written}")
+    if (where.parent / folder.REPORT).is_file():
+        print("report.html takes it up when the evaluation is run again without --density.")
+
+
+def _outdated(where: Path) -> bool:
+    """Whether the page is missing, or older than the densities that belong on it."""
+    report, density = where / folder.REPORT, where / crowds.FOLDER / density_kept.FILE
+    if not report.is_file():
+        return True
+    return density.is_file() and density.stat().st_mtime > report.stat().st_mtime
 
 
 def _shown(bar: "tqdm[Any]") -> Progress:

@@ -18,7 +18,7 @@ import numpy as np
 import scenarios
 from configs.loading import ConfigError, write_atomic
 from reports import folder as run_folder
-from reports.density import Crowd
+from reports.density import Crowd, Crowds, Place
 from reports.entrants import Entrant
 from reports.evaluation import SILENT, Progress, run
 from reports.rows import EvaluationError
@@ -32,16 +32,6 @@ FOLDER = "density"  # of an evaluation's folder
 PARTS = "parts"
 GUESTS_PER_S = 1.3 * 4200  # simulated guest seconds a second, on two cores under pressure
 BEYOND = 2  # counts in a row past the limit after which a policy is not tried with more
-
-
-class Place(NamedTuple):
-    """Where policies are compared: a scenario under one set of mechanisms."""
-
-    scenario: str
-    mechanisms: str = ""  # name in the configuration; empty: as the scenario draws them
-
-
-Crowds = dict[Place, dict[str, tuple[Crowd, ...]]]  # by place, then by policy: one for each count
 
 
 class Filled(NamedTuple):

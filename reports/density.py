@@ -36,6 +36,16 @@ class Crowd(NamedTuple):
     cluster: tuple[tuple[int, str], ...]  # seed and what its host depends on
 
 
+class Place(NamedTuple):
+    """Where policies are compared: a scenario under one set of mechanisms."""
+
+    scenario: str
+    mechanisms: str = ""  # name in the configuration; empty: as the scenario draws them
+
+
+Crowds = dict[Place, dict[str, tuple[Crowd, ...]]]  # by place, then by policy: one for each count
+
+
 class Draws(NamedTuple):
     """Which seeds each resample has; the same for all policies of a scenario."""
 

@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from reports import density
-from reports.crowds import Crowds, Place
-from reports.density import Density
+from reports.density import Crowds, Density, Place
 from reports.service import ServiceLevel
 from reports.statistics import Interval
+from reports.tables import Table as Cells
+from reports.tables import markdown
 
 LEGEND = (
     "guests per host: the most of which so many percent are slowed down no more than the limit.\n"
@@ -120,15 +121,15 @@ def as_csv(table: Sequence[Row]) -> str:
 
 def as_markdown(table: Sequence[Row], reference: str) -> str:
     """A table for pages of text."""
-    lines = [
-        f"| scenario | policy | guests per host (95 %) | against {reference} |",
-        "|---|---|---:|---:|",
+    return markdown(*cells(table, reference))
+
+
+def cells(table: Sequence[Row], reference: str) -> Cells:
+    """Titles and rows, for the page and for Markdown."""
+    titles = ("scenario", "policy", "guests per host (95 %)", f"against {reference}")
+    return titles, [
+        (where(row.place), row.policy, _guests(row.density), _gap(row.difference)) for row in table
     ]
-    lines += [
-        f"| {where(row.place)} | {row.policy} | {_guests(row.density)} | {_gap(row.difference)} |"
-        for row in table
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def where(place: Place) -> str:

@@ -18,13 +18,15 @@ from reports.statistics import Interval
 GIB = 2**30
 MIB = 2**20
 POINTS = 180  # samples drawn of a timeline; more would be finer than a pixel
+PANEL_POINTS = 75  # and of a guest, whose panel is a quarter as wide
+FEW_ROWS = 12  # of a figure with a row for each policy; with more they are lower
 GUESTS = 8  # panels of one timeline: the guests that suffered most come first
 
 
 def comparison(results: Results, table: Sequence[Standing], reference: str) -> Figure:
     """J of every policy with its interval over its episodes, and paired against `reference`."""
     with plotstyle.style():
-        figure = plotstyle.new(9, 0.9 + 0.42 * len(table))
+        figure = plotstyle.new(9, 0.9 + _row_inches(0.42, len(table)) * len(table))
         left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": (3, 2)})
         rows = np.arange(len(table))
         for row, standing in enumerate(table):
@@ -35,7 +37,7 @@ def comparison(results: Results, table: Sequence[Standing], reference: str) -> F
             if standing.difference is not None:
                 _interval(right, standing.difference, row, _verdict_colour(standing.difference))
         left.set_yticks(rows, [standing.label for standing in table])
-        left.invert_yaxis()
+        left.set_ylim(len(table) - 0.4, -0.6)
         left.set(xlabel="1 is best; small dots are hosts", title="J with its 95 % interval")
         right.axvline(0, color=INK, linewidth=0.8)
         right.set_title(f"Paired difference to {reference}")
@@ -49,13 +51,13 @@ def comparison(results: Results, table: Sequence[Standing], reference: str) -> F
 def lost_time(results: Results, table: Sequence[Standing]) -> Figure:
     """Lost time by cause: share of the time in which tasks were not idle, one bar a policy."""
     with plotstyle.style():
-        figure = plotstyle.new(9, 1.2 + 0.36 * len(table))
+        figure = plotstyle.new(9, 1.2 + _row_inches(0.36, len(table)) * len(table))
         axes = figure.subplots()
         labels = [standing.label for standing in table]
         shares = {label: lost_shares(results, label) for label in labels}
         stacked_causes(axes, [shares[label] for label in labels])
         axes.set_yticks(range(len(labels)), labels)
-        axes.invert_yaxis()
+        axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.set(xlabel="% of the time that tasks were not idle", title="Lost time by cause")
         figure.legend(
@@ -96,10 +98,10 @@ def cause_handles(shares: Sequence[np.ndarray]) -> list[Patch]:
     ]
 
 
-def timeline(found: Timeline) -> Figure:
-    """One episode over time: memory of each guest, swap traffic of the host, lost time by cause."""
+def timeline(found: Timeline, guests: int = GUESTS) -> Figure:
+    """One episode over time: memory of so many guests, swap of the host, lost time by cause."""
     with plotstyle.style():
-        shown = np.argsort(-found.swapped_bytes.sum(axis=0), kind="stable")[:GUESTS]
+        shown = np.argsort(-found.swapped_bytes.sum(axis=0), kind="stable")[:guests]
         columns = min(4, len(shown))
         rows = -(-len(shown) // columns)
         figure = plotstyle.new(9, 1.55 * rows + 2.7)
@@ -122,20 +124,23 @@ def memory_panels(panels: np.ndarray, found: Timeline, guests: np.ndarray) -> No
         found: the episode.
         guests: (S,) which guest columns to draw.
     """
-    minutes = thinned(found.time_s) / 60
+    minutes = thinned(found.time_s, PANEL_POINTS) / 60
     for axes in panels.flat[len(guests) :]:
         axes.set_visible(False)
     for axes, guest in zip(panels.flat, guests, strict=False):
-        layers = [thinned(getattr(found, name)[:, guest]) / GIB for name, _ in MEMORY.values()]
-        colours = [colour for _, colour in MEMORY.values()]
-        axes.stackplot(minutes, *layers, colors=colours, linewidth=0)
-        below = -thinned(found.swapped_bytes[:, guest]) / GIB
-        axes.fill_between(minutes, below, color=SWAPPED[1], linewidth=0)
+        layers = [(getattr(found, name)[:, guest], colour) for name, colour in MEMORY.values()]
+        drawn = [(values, colour) for values, colour in layers if values.any()]
+        sizes = [thinned(values, PANEL_POINTS) / GIB for values, _ in drawn]
+        if sizes:
+            axes.stackplot(minutes, *sizes, colors=[colour for _, colour in drawn], linewidth=0)
+        below = -thinned(found.swapped_bytes[:, guest], PANEL_POINTS) / GIB
+        if below.any():
+            axes.fill_between(minutes, below, color=SWAPPED[1], linewidth=0)
+        axes.set_xlim(minutes[0], minutes[-1])
         axes.axhline(0, color=INK, linewidth=0.7)
         axes.set_title(f"{found.name[guest]}  #{found.guest_id[guest]}", fontweight="normal")
         axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
         axes.locator_params(axis="y", nbins=4)
-        axes.margins(x=0)
         _scored_from(axes)
     for axes in panels[:, 0]:
         axes.set_ylabel("GiB")
@@ -166,20 +171,28 @@ def lost_over_time(axes: Axes, found: Timeline) -> np.ndarray:
             for cause in CAUSES
         ]
     )
-    axes.stackplot(minutes, *layers, colors=[cause.colour for cause in CAUSES], linewidth=0)
+    drawn = [index for index, layer in enumerate(layers) if layer.any()]
+    if drawn:
+        colours = [CAUSES[index].colour for index in drawn]
+        axes.stackplot(minutes, *layers[drawn], colors=colours, linewidth=0)
     axes.set(title="Lost time by cause", ylabel="tasks waiting", xlabel="minutes")
-    axes.margins(x=0)
+    axes.set_xlim(minutes[0], minutes[-1])
     axes.set_ylim(bottom=0)
     _scored_from(axes)
     return np.asarray(layers.sum(axis=1))
 
 
-def thinned(values: np.ndarray) -> np.ndarray:
-    """At most POINTS means of equal runs of samples; a last short run is averaged as well."""
-    run = -(-len(values) // POINTS)
+def thinned(values: np.ndarray, points: int = POINTS) -> np.ndarray:
+    """At most so many means of equal runs of samples; a last short run is averaged as well."""
+    run = -(-len(values) // points)
     starts = np.arange(0, len(values), run)
     counts = np.diff(np.append(starts, len(values)))
     return np.add.reduceat(values.astype(np.float64), starts) / counts
+
+
+def _row_inches(usual: float, rows: int) -> float:
+    """Height of a row: where they are many, so that all are on one screen."""
+    return usual if rows <= FEW_ROWS else 0.22
 
 
 def _interval(axes: Axes, found: Interval, row: int, colour: str) -> None:

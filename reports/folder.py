@@ -63,9 +63,14 @@ def digest(config: Evaluation, entrants: Sequence[Entrant], workloads: Workloads
         tuple(dump(scenario) for scenario in workloads.scenarios),
         tuple(hosts),
         tuple((part.label, part.guard.level, part.member.content) for part in entrants),
-        fingerprint.code(*_CODE),
+        code(),
         json.dumps(versions(), sort_keys=True),
     )
+
+
+def code() -> str:
+    """Digest of all code that the results depend on."""
+    return fingerprint.code(*_CODE)
 
 
 _CODE = (configs, contract, memsim, scenarios, agents.baselines, bounds, onnx_policy, reports)
@@ -122,6 +127,7 @@ def write_report(
     verdict: Sequence[str],
     found: Sequence[Row],
     provenance: page.Provenance,
+    density: page.DensityPart | None = None,
 ) -> None:
     """Write the figures as files of their own, then the page."""
     pictures = {
@@ -134,7 +140,7 @@ def write_report(
         write_atomic(folder / FIGURES / f"{name}.png", plotstyle.png(picture))
         write_atomic(folder / FIGURES / f"{name}.svg", plotstyle.svg(picture))
     tables.write(folder / TABLES, results, table, provenance.reference, found)
-    write_atomic(folder / REPORT, page.render(results, table, verdict, found, provenance))
+    write_atomic(folder / REPORT, page.render(results, table, verdict, found, provenance, density))
 
 
 def versions() -> Mapping[str, str]:

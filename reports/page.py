@@ -3,16 +3,17 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from reports import figures, plotstyle, tables, talk, worst
+from reports import density_figure, density_table, figures, plotstyle, tables, talk, worst
+from reports.density_kept import Kept
 from reports.episodes import LOST, GuestEpisode, Results
 from reports.standings import Standing, contenders
 from reports.table import MIB, interval, slowdown
-from reports.tuned import SUFFIX
 from reports.wins import Row as Wins
 
 WORST_GUESTS = 10  # lines of the table of guests that suffered most
@@ -34,12 +35,29 @@ class Provenance:
     guard: str
 
 
+class DensityPart(NamedTuple):
+    """How many guests a host bears, for the page."""
+
+    picture: Markup
+    table: tables.Table
+    said: tuple[str, ...]
+
+
+def density_part(kept: Kept, code: str) -> DensityPart:
+    """What a run of `--density` left; `code` is the digest of today's."""
+    other = () if kept.code == code else ("Found by another version of the code than the rest.",)
+    picture = _picture(density_figure.figure(kept.rows, kept.level))
+    table = density_table.cells(kept.rows, kept.reference)
+    return DensityPart(picture, table, (*kept.said, kept.about, *other))
+
+
 def render(
     results: Results,
     table: Sequence[Standing],
     verdict: Sequence[str],
     found: Sequence[Wins],
     provenance: Provenance,
+    density: DensityPart | None = None,
 ) -> str:
     """The whole page as text; nothing on it is fetched from elsewhere."""
     environment = Environment(
@@ -63,6 +81,7 @@ def render(
         closed=any(row.gap_closed is not None for row in table),
         places=[cell.scenario for cell in found[0].cells] if found else [],
         wins=_wins(found),
+        density=density,
         details=tables.details(table),
         training=tables.training(table),
         causes=tables.causes(results, table),
@@ -116,7 +135,7 @@ def _row(standing: Standing) -> dict[str, str]:
     gap = standing.difference
     return {
         "label": standing.label,
-        "kind": _kind(standing),
+        "kind": "learned" if standing.learned else "",
         "j": interval(standing.j),
         "gap": "–" if gap is None else interval(gap, "+"),
         "gap_kind": _gap_kind(standing),
@@ -127,13 +146,6 @@ def _row(standing: Standing) -> dict[str, str]:
         "kills": f"{standing.kills_per_guest_hour:.3f}",
         "lost": f"{standing.lost_share:.2%}",
     }
-
-
-def _kind(standing: Standing) -> str:
-    """What marks a row out: it was learned, or tuned."""
-    if standing.learned:
-        return "learned"
-    return "tuned" if standing.label.endswith(SUFFIX) else ""
 
 
 def _wins(found: Sequence[Wins]) -> list[dict[str, object]]:

@@ -117,7 +117,13 @@ def inline_svg(figure: Figure) -> str:
     """The figure for an HTML page: transparent, its text in the colour of the page's text."""
     text = _svg(figure, "none")
     text = text[text.index("<svg") :].replace(INK, "currentColor").strip()
-    return _PATH.sub(lambda path: _DIGITS.sub(r"\1", path.group()), text)
+    return _PATH.sub(lambda path: _short(path.group()), text)
+
+
+def _short(path: str) -> str:
+    """A path in fewer bytes: lines need no letter of their own, and no tenths of nothing."""
+    rounded = _DIGITS.sub(r"\1", path).replace(".0 ", " ").replace("\nL ", " ")
+    return rounded.replace("\n", " ").replace("  ", " ")
 
 
 def _svg(figure: Figure, face: str) -> str:

@@ -15,8 +15,8 @@ from reports.plotstyle import CAUSES
 from reports.standings import Standing
 from reports.statistics import Interval
 from reports.table import interval, slowdown
+from reports.wins import Cell, as_csv
 from reports.wins import Row as Wins
-from reports.wins import as_csv
 
 MIB = 2**20
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # titles and rows
@@ -88,7 +88,7 @@ def against(found: Sequence[Wins]) -> Table:
     rows: list[tuple[str, ...]] = [
         (
             row.label,
-            *(_gap(cell.difference) for cell in row.cells),
+            *(_cell(cell) for cell in row.cells),
             f"{row.ahead:.0%}",
             f"{row.behind:.0%}",
         )
@@ -206,8 +206,8 @@ def percent(found: Interval | None) -> str:
 
 
 def limits(found: Interval) -> str:
-    """The interval alone, `[-0.02, +0.10]`; empty where there is none."""
-    return "" if math.isnan(found.low) else f"[{found.low:+.2f}, {found.high:+.2f}]"
+    """The interval alone, `[-0.021, +0.104]`; empty where there is none."""
+    return "" if math.isnan(found.low) else f"[{found.low:+.3f}, {found.high:+.3f}]"
 
 
 def _standings_csv(ranked: Sequence[Standing]) -> str:
@@ -243,6 +243,11 @@ def _host(episodes: Sequence[Episode]) -> str:
     kills = sum(part.oom_kills + part.host_kills for part in episodes)
     mean = np.mean([part.j for part in episodes])
     return f"{mean:.2f}" + (f" ({kills})" if kills else "")
+
+
+def _cell(cell: Cell) -> str:
+    even = " ≈" * (cell.outcome == "even")
+    return f"{cell.difference.value:+.3f} {limits(cell.difference)}".rstrip() + even
 
 
 def _gap(found: Interval) -> str:

@@ -9,7 +9,8 @@ from reports import figures, plotstyle
 from reports.episodes import Episode, Results
 from reports.standings import Standing, contenders
 
-BYTES = 3_500_000  # of all timelines on a page together, so that it opens at once
+BYTES = 4_500_000  # of all timelines on a page together, so that it opens at once
+FOLDED_GUESTS = 4  # drawn of each episode that is folded away
 
 
 class Shown(NamedTuple):
@@ -39,7 +40,12 @@ def shelf(results: Results, table: Sequence[Standing], reference: str, most: int
         timeline = results.timeline(episode.key)
         if timeline is None:
             continue
-        picture = Markup(plotstyle.inline_svg(figures.timeline(timeline)))  # labels are escaped
+        if most < 0:
+            left_out.append(label)
+            continue
+        guests = figures.GUESTS if label in titles else FOLDED_GUESTS
+        drawn = figures.timeline(timeline, guests)
+        picture = Markup(plotstyle.inline_svg(drawn))  # labels are escaped
         most -= len(picture.encode())
         if most < 0 and first:
             left_out.append(label)

@@ -371,6 +371,23 @@ def test_mechanisms_are_filled_side_by_side(
     assert {line.split(",")[1] for line in text.splitlines()[1:]} == {"plain", "hints"}
 
 
+def test_the_page_takes_up_densities(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "filled.yaml").write_text(FILLED)
+    named = ["filled.yaml", "--policies", "slides", "--set", "density.guests=[1, 2]"]
+    named += ["--set", "seeds.count=1", "--set", "warm_up=20s", "--set", "scored=60s"]
+    report = folder / "runs/filled/report.html"
+    assert evaluate.main(named) == 0
+    assert "How many guests a host bears" not in report.read_text()
+    assert evaluate.main([*named, "--density"]) == 0
+    assert "report.html takes it up" in capsys.readouterr().out
+    assert evaluate.main(named) == 0
+    assert "Reusing the results" in capsys.readouterr().out
+    text = report.read_text()
+    assert "How many guests a host bears" in text
+    assert "1 to 2 guests on hosts of 1 GiB" in text
+    assert "another version of the code" not in text
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -3,13 +3,14 @@
 import csv
 import io
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from reports import density, density_figure, density_table, plotstyle, service
-from reports.crowds import Crowds, Place
-from reports.density import Crowd
+from reports import density, density_figure, density_kept, density_table, page, plotstyle, service
+from reports.density import Crowd, Crowds, Place
+from reports.density_kept import Kept
 from reports.service import ServiceLevel
 
 LEVEL = ServiceLevel(95, 1.10)
@@ -149,7 +150,8 @@ def test_differences_are_taken_draw_by_draw() -> None:
     assert density.difference(density.density(own, LEVEL, drawn), worse, drawn).low > 0
 
 
-def test_a_table_says_what_an_interval_shows() -> None:
+def two_rows() -> tuple[density_table.Row, ...]:
+    """15 guests under slides, 11 under a bad policy."""
     few, many = {seed: [1.0] * 10 for seed in range(6)}, {seed: [1.21] * 20 for seed in range(6)}
     soon = {seed: [2.42] * 20 for seed in range(6)}
     place = Place("default")
@@ -159,7 +161,11 @@ def test_a_table_says_what_an_interval_shows() -> None:
             "bad": (crowd(10, few), crowd(20, soon)),
         }
     }
-    rows = density_table.rows(crowds, LEVEL, "slides", 100)
+    return density_table.rows(crowds, LEVEL, "slides", 100)
+
+
+def test_a_table_says_what_an_interval_shows() -> None:
+    rows = two_rows()
     assert [(row.policy, str(row.density)) for row in rows] == [("slides", "15"), ("bad", "11")]
     assert density_table.verdict(rows, LEVEL, "slides") == (
         "default: slides bears 15 guests at p95_slowdown<=1.10; fewer: bad.",
@@ -173,3 +179,40 @@ def test_a_table_says_what_an_interval_shows() -> None:
     picture = density_figure.figure(rows, LEVEL)
     assert len(picture.axes) == 2
     assert plotstyle.png(picture).startswith(b"\x89PNG")
+
+
+def test_the_page_shows_what_a_run_has_kept(tmp_path: Path) -> None:
+    rows = two_rows()
+    said = density_table.verdict(rows, LEVEL, "slides")
+    rows = (rows[0], rows[1]._replace(policy="<bad>"))
+    density_kept.write(tmp_path, Kept(rows, said, LEVEL, "slides", "2 hosts.", "abc"))
+    kept = density_kept.read(tmp_path)
+    assert kept is not None
+    assert density_table.as_csv(kept.rows) == density_table.as_csv(rows)
+    assert density_table.as_markdown(kept.rows, "slides") == density_table.as_markdown(
+        rows, "slides"
+    )
+    part = page.density_part(kept, "abc")
+    assert part.said == (*said, "2 hosts.")
+    assert part.table[1][1] == ("default", "<bad>", "11 [11, 11]", "-4 [-3.9, -3.9]")
+    assert "&lt;bad&gt;" in part.picture
+    assert "<bad>" not in part.picture
+    assert "another version" in page.density_part(kept, "other").said[-1]
+
+
+def test_what_no_host_shows_survives_the_file(tmp_path: Path) -> None:
+    killed = crowd(10, {1: [1.0] * 18 + [np.inf] * 2})
+    rows = density_table.rows({Place("default"): {"slides": (killed,)}}, LEVEL, "slides", 100)
+    density_kept.write(tmp_path, Kept(rows, (), LEVEL, "slides", "", ""))
+    kept = density_kept.read(tmp_path)
+    assert kept is not None
+    point = kept.rows[0].density.curve[0]
+    assert point.value.value == np.inf
+    assert math.isnan(kept.rows[0].density.guests.low)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"rows": [{}]}'])
+def test_a_file_that_cannot_be_read_is_as_none(tmp_path: Path, text: str) -> None:
+    assert density_kept.read(tmp_path) is None
+    (tmp_path / density_kept.FILE).write_text(text)
+    assert density_kept.read(tmp_path) is None

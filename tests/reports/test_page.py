@@ -5,9 +5,10 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from memsim.account import CLASSES
-from reports import figures, page, plotstyle, talk
+from reports import figures, page, plotstyle, talk, worst
 from reports.episodes import LOST, Results
 from reports.standings import standings, verdict
 from reports.table import interval
@@ -127,3 +128,40 @@ def test_machines_that_several_windows_share_are_told(three_policies: Results) -
     ]
     said = page.shared_machines(replace(three_policies, guests=tuple(replayed)))
     assert said.startswith(" 2 of 8 replayed machines live in more than one window")
+
+
+def test_the_worst_episodes_of_those_that_matter_come_first(three_policies: Results) -> None:
+    table = standings(three_policies, "slides", resamples=200)
+    shelf = worst.shelf(three_policies, table, "slides")
+    assert [shown.title for shown in shelf.first] == [
+        "best mean, reference: slides on made-up 3: J 0.790",
+        "worst of all: static on made-up 3: J 0.520",
+    ]
+    assert [shown.title.split(" on ")[0] for shown in shelf.others] == ["runs/mine"]
+    assert shelf.left_out == ()
+    text = rendered(three_policies, "slides", False)
+    assert text.count("<details") == 3 + 1 + 3  # their fold; configuration, versions, hosts
+
+
+def test_timelines_do_not_make_the_page_larger_than_it_may_be(three_policies: Results) -> None:
+    table = standings(three_policies, "slides", resamples=200)
+    whole = worst.shelf(three_policies, table, "slides")
+    size = len(whole.first[0].picture.encode())
+    cut = worst.shelf(three_policies, table, "slides", most=size + 1)
+    assert cut == worst.Shelf(whole.first[:1], (), ("static", "runs/mine"))
+    assert worst.shelf(three_policies, table, "slides", most=1).first == whole.first[:1]
+
+
+def test_a_short_path_is_the_same_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = Figure(figsize=(2, 2))
+    picture.subplots().fill_between([0, 1, 2], [3, 1, 2])
+    short = re.findall(r' d="([^"]*)"', plotstyle.inline_svg(picture))
+    monkeypatch.setattr(plotstyle, "_short", lambda path: path)
+    drawn = re.findall(r' d="([^"]*)"', plotstyle.inline_svg(picture))
+    assert len(drawn) == len(short) > 5
+    for long, brief in zip(drawn, short, strict=True):
+        numbers = [float(text) for text in re.findall(r"[-\d.]+", long)]
+        assert [float(text) for text in re.findall(r"[-\d.]+", brief)] == pytest.approx(
+            numbers, abs=0.1
+        )
+    assert max(map(len, short)) < 0.7 * max(map(len, drawn))

@@ -85,7 +85,7 @@ def test_page_markdown_and_csv_agree(two_scenarios: Results, tmp_path: Path) -> 
     assert len(lines) == 3
     for line, cell in zip(lines, cells[1:], strict=False):
         value = f"{float(line['difference']):+.3f}"
-        bounds = f"[{float(line['difference_low']):+.2f}, {float(line['difference_high']):+.2f}]"
+        bounds = f"[{float(line['difference_low']):+.3f}, {float(line['difference_high']):+.3f}]"
         assert cell.startswith(f"{value} {bounds}")
         assert cell.endswith("≈") == (line["evidence"] == "even")
         assert f">{value}<small>{bounds}</small>" in page

@@ -32,7 +32,7 @@ from reports.page import Provenance
 from reports.rows import EvaluationError
 from reports.settings import Evaluation
 from reports.standings import cautions, standings, verdict
-from reports.wins import wins
+from reports.wins import compare
 from reports.workloads import Workloads, prepare
 from scenarios.traces import TraceError
 
@@ -173,7 +173,7 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
     if not reused or _outdated(where):
         about = _provenance(config, workloads, found, command)
         names = [standing.label for standing in ranked]
-        compared = wins(results, names, reference, resamples, config.bootstrap.seed)
+        compared = compare(results, names, reference, resamples, config.bootstrap.seed)
         kept = density_kept.read(where / crowds.FOLDER)
         density = page.density_part(kept, folder.code()) if kept else None
         folder.write_report(where, results, ranked, said, compared, about, density)

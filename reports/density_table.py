@@ -146,9 +146,9 @@ def _gap(found: Interval | None) -> str:
     if found is None:
         return "–"
     if math.isnan(found.low):
-        return f"{found.value:+.0f}"
+        return f"{round(found.value):+d}"
     even = "" if found.shows_difference else " ≈"
-    return f"{found.value:+.0f} [{found.low:+.1f}, {found.high:+.1f}]{even}"
+    return f"{round(found.value):+d} [{found.low:+.1f}, {found.high:+.1f}]{even}"
 
 
 def _number(value: float) -> str:

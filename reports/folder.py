@@ -28,7 +28,7 @@ from reports.entrants import Entrant
 from reports.episodes import Results
 from reports.settings import Evaluation
 from reports.standings import Standing
-from reports.wins import Row
+from reports.wins import Found
 from reports.workloads import Workloads
 from scenarios import fingerprint
 from scenarios.draw import draw
@@ -125,7 +125,7 @@ def write_report(
     results: Results,
     table: Sequence[Standing],
     verdict: Sequence[str],
-    found: Sequence[Row],
+    found: Found,
     provenance: page.Provenance,
     density: page.DensityPart | None = None,
 ) -> None:

@@ -14,6 +14,7 @@ from reports.density_kept import Kept
 from reports.episodes import LOST, GuestEpisode, Results
 from reports.standings import Standing, contenders
 from reports.table import MIB, interval, slowdown
+from reports.wins import Found
 from reports.wins import Row as Wins
 
 WORST_GUESTS = 10  # lines of the table of guests that suffered most
@@ -55,7 +56,7 @@ def render(
     results: Results,
     table: Sequence[Standing],
     verdict: Sequence[str],
-    found: Sequence[Wins],
+    found: Found,
     provenance: Provenance,
     density: DensityPart | None = None,
 ) -> str:
@@ -79,8 +80,9 @@ def render(
         best=contenders(table)[0].label,
         limit=f"{table[0].limit:.2f}",
         closed=any(row.gap_closed is not None for row in table),
-        places=[cell.scenario for cell in found[0].cells] if found else [],
-        wins=_wins(found),
+        places=[cell.scenario for row in found.reference[:1] for cell in row.cells],
+        wins=_wins(found.reference),
+        tuned=_wins(found.tuned),
         density=density,
         details=tables.details(table),
         training=tables.training(table),

@@ -15,7 +15,7 @@ from reports.plotstyle import CAUSES
 from reports.standings import Standing
 from reports.statistics import Interval
 from reports.table import interval, slowdown
-from reports.wins import Cell, as_csv
+from reports.wins import Cell, Found, as_csv
 from reports.wins import Row as Wins
 
 MIB = 2**20
@@ -27,7 +27,7 @@ def write(
     results: Results,
     ranked: Sequence[Standing],
     reference: str,
-    found: Sequence[Wins],
+    found: Found,
 ) -> None:
     """Write every table as Markdown, and as CSV; numbers in full are in the latter where they fit.
 
@@ -39,13 +39,16 @@ def write(
         found: where each wins and loses.
     """
     write_atomic(folder / "standings.csv", _standings_csv(ranked))
-    write_atomic(folder / "wins.csv", as_csv(found))
+    write_atomic(folder / "wins.csv", as_csv(found.reference))
     for name, (titles, rows) in {
         "ranking": ranking(ranked, reference),
         "details": details(ranked),
-        "wins": against(found),
+        "wins": against(found.reference),
     }.items():
         write_atomic(folder / f"{name}.md", markdown(titles, rows))
+    if found.tuned:
+        write_atomic(folder / "tuned.csv", as_csv(found.tuned))
+        write_atomic(folder / "tuned.md", markdown(*against(found.tuned)))
     for name, (titles, rows) in {
         "scenarios": scenarios(results, ranked),
         "causes": causes(results, ranked),
@@ -81,7 +84,7 @@ def ranking(ranked: Sequence[Standing], reference: str) -> Table:
 
 
 def against(found: Sequence[Wins]) -> Table:
-    """Where each policy wins and loses against the reference, by scenario and by host."""
+    """Where each policy wins and loses, by scenario and by host."""
     if not found:
         return ("policy",), []
     names = [cell.scenario for cell in found[0].cells]

@@ -1,4 +1,4 @@
-"""Where each policy wins and loses: paired differences to the reference, scenario by scenario."""
+"""Where each policy wins and loses: paired differences, scenario by scenario."""
 
 import csv
 import io
@@ -11,6 +11,7 @@ import numpy as np
 from reports import measures
 from reports.episodes import Episode, Results
 from reports.statistics import RESAMPLES, Interval
+from reports.tuned import SUFFIX
 
 ALL = "all"  # scenarios together
 EVEN = 5e-4  # differences of J that three digits do not show: neither ahead nor behind
@@ -52,6 +53,31 @@ class Row(NamedTuple):
     def behind(self) -> float:
         """Share of the hosts on which it is behind."""
         return self.cells[-1].behind / self.cells[-1].hosts
+
+
+class Found(NamedTuple):
+    """All such comparisons of an evaluation."""
+
+    reference: tuple[Row, ...]  # everyone with the reference
+    tuned: tuple[Row, ...]  # tuned policies with the same as shipped, where both take part
+
+
+def compare(
+    results: Results,
+    labels: Sequence[str],
+    reference: str,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Found:
+    """Everyone with the reference, and what tuning brought; in the order of `labels`."""
+    pairs = {label: label.removesuffix(SUFFIX) for label in labels if label.endswith(SUFFIX)}
+    shipped = {label: base for label, base in pairs.items() if base in labels}
+    tuned = [
+        row
+        for label, base in shipped.items()
+        for row in wins(results, (base, label), base, resamples, seed)
+    ]
+    return Found(wins(results, labels, reference, resamples, seed), tuple(tuned))
 
 
 def wins(

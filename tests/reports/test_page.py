@@ -12,7 +12,7 @@ from reports import figures, page, plotstyle, talk, worst
 from reports.episodes import LOST, Results
 from reports.standings import standings, verdict
 from reports.table import interval
-from reports.wins import wins
+from reports.wins import compare
 from reports.worst import worst_episode
 
 ARMS = {"nothing": 0.4, "+ async page faults": 0.5, "+ <free> page hinting": 0.8}
@@ -36,7 +36,7 @@ def provenance(reference: str, arms: bool) -> page.Provenance:
 def rendered(results: Results, reference: str, arms: bool) -> str:
     table = standings(results, reference, resamples=500)
     sentences = verdict(results, table, reference, resamples=500)
-    found = wins(results, [row.label for row in table], reference, 500)
+    found = compare(results, [row.label for row in table], reference, 500)
     return page.render(results, table, sentences, found, provenance(reference, arms))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from reports import measures, tables
 from reports.standings import standings
-from reports.wins import wins
+from reports.wins import compare
 from tests.reports.conftest import Invent
 
 LABELS = ("slides", "static")
@@ -43,7 +43,7 @@ def test_a_weight_is_so_many_guests() -> None:
 def test_files_hold_what_the_standings_are(invent: Invent, tmp_path: Path) -> None:
     results = invent(SCORES)
     ranked = standings(results, "slides", resamples=200)
-    tables.write(tmp_path, results, ranked, "slides", wins(results, LABELS, "slides", 200))
+    tables.write(tmp_path, results, ranked, "slides", compare(results, LABELS, "slides", 200))
     lines = list(csv.DictReader((tmp_path / "standings.csv").read_text().splitlines()))
     assert [line["label"] for line in lines] == [row.label for row in ranked]
     for line, row in zip(lines, ranked, strict=True):

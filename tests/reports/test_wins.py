@@ -10,7 +10,7 @@ import pytest
 from reports import measures, tables
 from reports.episodes import Results
 from reports.standings import standings
-from reports.wins import ALL, as_csv, wins
+from reports.wins import ALL, Found, as_csv, compare, wins
 from tests.reports.conftest import Invent
 from tests.reports.test_page import rendered
 
@@ -72,10 +72,10 @@ def test_nobody_is_compared_with_who_is_not_there(two_scenarios: Results) -> Non
 
 def test_page_markdown_and_csv_agree(two_scenarios: Results, tmp_path: Path) -> None:
     ranked = standings(two_scenarios, "slides", resamples=500)
-    found = wins(two_scenarios, [row.label for row in ranked], "slides", 500)
+    found = compare(two_scenarios, [row.label for row in ranked], "slides", 500)
     tables.write(tmp_path, two_scenarios, ranked, "slides", found)
     page = rendered(two_scenarios, "slides", arms=False)
-    assert (tmp_path / "wins.csv").read_text() == as_csv(found)
+    assert (tmp_path / "wins.csv").read_text() == as_csv(found.reference)
     lines = list(csv.DictReader((tmp_path / "wins.csv").read_text().splitlines()))
     (cells,) = [
         line.split(" | ")
@@ -100,7 +100,7 @@ def test_every_table_is_there_as_text_and_as_numbers(
     two_scenarios: Results, tmp_path: Path
 ) -> None:
     ranked = standings(two_scenarios, "slides", resamples=500)
-    tables.write(tmp_path, two_scenarios, ranked, "slides", ())
+    tables.write(tmp_path, two_scenarios, ranked, "slides", Found((), ()))
     files = {path.name for path in tmp_path.iterdir()}
     texts = {name[:-3] for name in files if name.endswith(".md")}
     assert texts == {"ranking", "details", "wins", "scenarios", "causes", "hosts", "guard"}
@@ -117,3 +117,21 @@ def test_the_limit_of_the_service_level_is_the_tables(invent: Invent) -> None:
         assert tables.ranking(ranked, "slides")[0][-1] == f"slowed > {limit:.2f}"
         assert ranked[0].violations == pytest.approx(np.mean(np.array(slowdowns) > limit))
     assert strict[0].violations > lax[0].violations
+
+
+def test_tuned_policies_are_compared_with_themselves_as_shipped(
+    invent: Invent, tmp_path: Path
+) -> None:
+    scores = {"slides": 0.5, "slides-tuned": 0.6, "equal": 0.8, "static-tuned": 0.9}
+    results = invent({(name, -1): list(j + WOBBLE) for name, j in scores.items()})
+    found = compare(results, tuple(scores), "equal", 500)
+    assert [row.label for row in found.reference] == ["slides", "slides-tuned", "static-tuned"]
+    (row,) = found.tuned  # static as shipped does not take part
+    assert row.label == "slides-tuned"
+    assert row.cells[0].difference.value == pytest.approx(0.1)
+    tables.write(tmp_path, results, standings(results, "equal", 500), "equal", found)
+    assert (tmp_path / "tuned.csv").read_text() == as_csv(found.tuned)
+    assert "| slides-tuned | +0.100 [" in (tmp_path / "tuned.md").read_text()
+    assert "What tuning brought" in rendered(results, "equal", arms=False)
+    alone = compare(results, ("slides", "equal"), "equal", 500)
+    assert alone.tuned == ()

@@ -195,3 +195,30 @@ def test_a_bound_does_not_win(invent: Invent) -> None:
     ranked, said = found(invent, scores)
     assert ranked[0].label == "planner (bound)"
     assert said[0].startswith("slides won")
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_gap_to_a_bound_fits_too(invent: Invent, width: int) -> None:
+    names = ["static", "slides", "selfballoon-tuned", "runs/demo-agent (full guard)"]
+    scores = {(name, BASELINE_SEED): below(STEADY, i / 9) for i, name in enumerate(names)}
+    scores["planner (bound)", BASELINE_SEED] = below(STEADY, -0.02)
+    results = invent(scores)
+    ranked = standings(results, "slides", resamples=500)
+    console = Console(width=width, record=True, file=StringIO())
+    table.show(ranked, verdict(results, ranked, "slides", 500), "slides", console)
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    assert "85%" in text  # static: 1/9 ahead of slides, of 1/9 + 0.02
+
+
+def test_a_sentence_names_the_first_of_many(invent: Invent) -> None:
+    scores = {
+        (f"p{number}", BASELINE_SEED): list(np.roll(STEADY, number) + 1e-6 * (number == 0))
+        for number in range(13)
+        if number % 6 or not number
+    }
+    _, said = found(invent, scores, "p0")
+    assert len(scores) == 11
+    assert said[0].startswith("No clear winner: p0")
+    named = said[0].partition("difference to ")[2].partition(" and 2 more (")[0]
+    assert named.count(",") == 7

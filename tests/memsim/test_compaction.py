@@ -141,9 +141,8 @@ def test_who_compacts_and_reclaims_in_vain_falls_back_once() -> None:
     one = spec.guests[0]
     regions = (file(20 * BLOCK), *one.regions[1:])
     reader = task(read(0, count=20 * BLOCK, pattern=Pattern.SEQUENTIAL, cost_s=1e-5))
-    kernel = {"kernel_pages": 2 * BLOCK, "kernel_spread": 12 * BLOCK}
-    tasks = (one.tasks[0], reader)
-    one = replace(one, pages=12 * BLOCK, regions=regions, tasks=tasks, **kernel)
+    one = replace(one, pages=12 * BLOCK, regions=regions, tasks=(one.tasks[0], reader))
+    one = replace(one, kernel_pages=2 * BLOCK, kernel_spread=12 * BLOCK)
     gs = run(replace(spec, guests=(one,)), 5.0).guest[0, 0]
     assert gs["alloc_stalls"] > 0
     assert gs["thp_fault_alloc"] + gs["thp_fault_fallback"] == 2

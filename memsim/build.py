@@ -125,6 +125,7 @@ class _Builder:
         row |= {
             "target_pages": NOBODY,
             "goal_pages": NOBODY,
+            "upkeep": NOBODY,
             "io_first": NOBODY,
             "ra_hits": FIRST_HITS,
             "swap_ra_hits": FIRST_HITS,

@@ -7,7 +7,8 @@ system call that did the I/O: its pages are free again, but the guest learns of 
 
 Beside the guest's memory it needs its code, which is a file, and its own memory, which is
 anonymous and swapped like the guest's.  Of that a part is in use all the time, a page of it in turn
-by each request; the rest was when it started.
+by each request, all of it by the main loop (`background`), which fetches what is away as a request
+without a device; the rest was when it started.
 """
 
 import numpy as np
@@ -22,6 +23,7 @@ from memsim.guest import finish_disk_read, finish_disk_write, request_page
 from memsim.hinting import on_alloc
 from memsim.host import NEED_FRAME, NEED_READ, NOW, fault, finish_read, finish_write, read_of
 from memsim.host_balance import note_host_cost, note_host_scan
+from memsim.in_use import is_away, page_in_use, places
 from memsim.jit import kernel
 from memsim.lists import lru_of
 from memsim.machine import Machine
@@ -50,6 +52,7 @@ from memsim.state import (
     SWAP_WRITE,
     SWAPPED,
     UNBACKED,
+    UPKEEP,
 )
 from memsim.throttle import PAID, RECLAIMS, worker_charged, worker_returns
 from memsim.waits import book_waiters
@@ -59,6 +62,8 @@ from memsim.waits import book_waiters
 def _next_page(m: Machine, r: int) -> int:
     # The page that a request needs next: of the emulator's own memory, then of the guest's.
     rq = m.request[r]
+    if rq.kind == UPKEEP:
+        return page_in_use(m, rq.guest, rq.cursor)
     if rq.worked:
         return request_page(m, r, rq.cursor)
     gs = m.guest[rq.guest]
@@ -95,6 +100,8 @@ def _await_lock(m: Machine, r: int, t: float) -> None:
 @kernel
 def _unpin(m: Machine, r: int) -> None:
     rq = m.request[r]
+    if rq.kind == UPKEEP:  # what it fetched is only referred to
+        return
     for i in range(rq.cursor):
         m.page[request_page(m, r, i)].hflags &= np.uint8(255 - H_PINNED)
     rq.cursor = 0
@@ -254,6 +261,16 @@ def _pays(m: Machine, r: int, t: float) -> bool:
 
 
 @kernel
+def _drop(m: Machine, r: int, t: float) -> None:
+    # The end of a request that no device has.
+    _set_state(m, r, R_EMULATOR, t)
+    _end_turn(m, r, t)
+    if m.request[r].kind == UPKEEP:
+        m.guest[m.request[r].guest].upkeep = NOBODY
+    free_request(m, r)
+
+
+@kernel
 def go_on(m: Machine, r: int, t: float) -> bool:
     """Let the emulator go on with a disk request: code, its own memory, each page, the device.
 
@@ -261,9 +278,11 @@ def go_on(m: Machine, r: int, t: float) -> bool:
     """
     rq = m.request[r]
     if rq.zapped:
-        _set_state(m, r, R_EMULATOR, t)
-        _end_turn(m, r, t)
-        free_request(m, r)
+        _drop(m, r, t)
+        return False
+    if rq.kind == UPKEEP:
+        if _has_pages(m, r, t) and not _pays(m, r, t):
+            _drop(m, r, t)
         return False
     if rq.returned:
         if _pays(m, r, t):
@@ -285,6 +304,9 @@ def _has_pages(m: Machine, r: int, t: float) -> bool:
     rq.worked |= m.guest[rq.guest].emulator_used == 0
     while not rq.worked or rq.cursor < rq.count:
         p = _next_page(m, r)
+        if rq.kind == UPKEEP and (p == NOBODY or not is_away(m, p)):
+            rq.cursor += 1
+            continue
         store = not rq.worked or rq.kind == DISK_READ
         state = m.page[p].hstate
         framed = state != UNBACKED and state != SWAPPED
@@ -307,7 +329,11 @@ def _has_pages(m: Machine, r: int, t: float) -> bool:
         if need != NOW:
             _await_lock(m, r, t)
             return False
-        if rq.worked:
+        if rq.kind == UPKEEP:
+            m.page[p].hflags |= np.uint8(H_REF)
+            rq.cursor += 1
+            rq.asked = NOBODY
+        elif rq.worked:
             _pin(m, r, p)
         else:
             _use_own(m, r, p)
@@ -341,6 +367,17 @@ def start_io(m: Machine, r: int, ops: float, contiguous: bool, t: float) -> None
     rq.state = R_EMULATOR
     rq.ops = ops
     rq.nominal_s = unloaded_s(m, rq.device, rq.ops, rq.bytes, contiguous)
+    go_on(m, r, t)
+
+
+@kernel
+def start_upkeep(m: Machine, r: int, t: float) -> None:
+    """Hand the main loop what is to be fetched of what is always in use."""
+    rq = m.request[r]
+    rq.state = R_EMULATOR
+    rq.ops = 1.0
+    rq.worked = 1
+    rq.count = places(m, rq.guest)
     go_on(m, r, t)
 
 

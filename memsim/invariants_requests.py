@@ -81,6 +81,11 @@ def check_requests(m: Machine, where: str) -> None:
         on = requests[rq["parent"]]
         good = kind is not None and on["state"] != state.R_FREE and on["kind"] == kind
         need(bool(good), where, f"request {r} in state {rq['state']} waits for nothing")
+    # Each guest knows of the one request that fetches what it always uses.
+    under_way = (requests["state"] != state.R_FREE) & (requests["kind"] == state.UPKEEP)
+    found = {int(requests[r]["guest"]): int(r) for r in np.flatnonzero(under_way)}
+    known = {g: int(r) for g, r in enumerate(m.guest["upkeep"][: hs["guests"]]) if r != NOBODY}
+    equal(found, known, where, "requests of upkeep")
     # Who keeps others from taking frames is on its way to the device itself.
     for g, first_r in enumerate(m.guest["io_first"][: hs["guests"]]):
         rq = requests[first_r]

@@ -430,6 +430,7 @@ guest_dtype = np.dtype(
         ("ra_prev", "i8"),  # host's readahead in its memory: page of the last look or read
         ("ra_win", "i4"),
         ("ra_hits", "i4"),
+        ("upkeep", "i4"),  # request that fetches what is always in use, or NOBODY
         ("io_first", "i4"),  # disk request that keeps its pages while it waits for a frame
         ("resize_at", "f8"),
         # CPU
@@ -683,7 +684,7 @@ device_dtype = np.dtype(
 )
 
 # request.kind
-SWAP_READ, SWAP_WRITE, DISK_READ, DISK_WRITE, CODE_READ = range(5)
+SWAP_READ, SWAP_WRITE, DISK_READ, DISK_WRITE, CODE_READ, UPKEEP = range(6)
 # request.wanted: who reclaims what a write makes clean
 NOT_WANTED, ASYNC, DIRECT = range(3)
 # request.state
@@ -699,9 +700,9 @@ request_dtype = np.dtype(
         ("device", "i4"),
         ("guest", "i4"),
         ("sector", "i8"),
-        ("count", "i4"),  # pages
+        ("count", "i4"),  # pages; UPKEEP: places
         ("head", "i4"),  # DISK_*: first virtual page or guest slot; SWAP_READ: chain (hnext)
-        ("cursor", "i4"),  # pages that the emulator has made resident so far
+        ("cursor", "i4"),  # pages that the emulator has made resident so far; UPKEEP: places seen
         ("page", "i4"),  # guest's own swap: the guest page, which stays its own to the end
         # R_PAGE, R_CODE: the read it waits for; R_FRAME: the host thread; CODE_READ: who waits
         ("parent", "i4"),

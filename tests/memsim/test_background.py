@@ -12,6 +12,7 @@ from memsim.spec import Act, Cgroup, Entry, HostSpec
 from tests.memsim.hosts import (
     SSD,
     ZRAM,
+    allocate,
     anon,
     guest,
     host,
@@ -20,6 +21,7 @@ from tests.memsim.hosts import (
     sleep,
     swapped_out,
     task,
+    touch,
 )
 
 KERNEL, USED, OWN, OWN_USED = 400, 40, 200, 50
@@ -77,7 +79,37 @@ def test_it_stays_where_little_by_little_all_else_goes() -> None:
     assert kernel + own < 650 - 25 * 17
 
 
-def test_where_no_frame_is_to_be_had_it_waits_for_the_next_look() -> None:
+def test_it_holds_its_own_against_a_program_that_wants_all_memory() -> None:
+    # A program goes through all of the limit: what is idle goes first, then both take turns.
+    one = replace(
+        idle().guests[0],
+        regions=(anon(400),),
+        tasks=(task(sleep(1.0), allocate(0), touch(0, count=10**9, write=1.0, cost_s=1e-3)),),
+    )
+    spec = replace(idle(), guests=(one,), cgroups=(Cgroup(max_pages=400),))
+    fleet = Fleet(1)
+    fleet.reset([spec])
+    used = []
+    for end_s in range(10, 30, 2):
+        fleet.advance(np.full(1, end_s + 0.5))
+        used.append(sum(resident(fleet)))
+    assert np.mean(used) > (USED + OWN_USED) / 2
+    assert fleet.guest[0, 0]["host_swap_in"] > 10 * (USED + OWN_USED)
+
+
+def test_one_request_at_a_time_fetches_it_and_ends_with_the_guest() -> None:
+    slow = idle(devices=(replace(SSD, latency_s=0.5), SSD), swap_device=0)
+    stop = Entry(Act.STOP_GUEST, at_s=4.2, guest=0)
+    spec = swapped_out(slow)
+    fleet = run(replace(spec, timeline=(*spec.timeline, stop)), 4.0)
+    m = machine(fleet)
+    kinds = m.request["kind"][m.request["state"] != state.R_FREE]
+    assert (kinds == state.UPKEEP).sum() == 1
+    fleet.advance(np.full(1, 5.0))
+    assert machine(fleet).guest["upkeep"][0] == state.NOBODY
+
+
+def test_where_no_frame_is_to_be_had_nobody_is_killed() -> None:
     tight = Entry(Act.CGROUP_MAX, at_s=1.0, index=0, value=20)
     fleet = run(replace(idle(), timeline=(tight,)), 60.0)
     assert sum(resident(fleet)) <= 20

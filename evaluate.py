@@ -21,17 +21,19 @@ from reports import (
     density_table,
     folder,
     page,
+    parts,
     service,
     storage,
     table,
 )
 from reports.entrants import Entrant, EntrantError, entrants, labels, reference_label
 from reports.episodes import Results
-from reports.evaluation import Progress, run
+from reports.evaluation import Progress, carry_out, missing, plan
 from reports.page import Provenance
 from reports.rows import EvaluationError
 from reports.settings import Evaluation
 from reports.standings import cautions, standings, verdict
+from reports.versions import versions
 from reports.wins import compare
 from reports.workloads import Workloads, prepare
 from scenarios.traces import TraceError
@@ -56,7 +58,9 @@ examples:
 
 A policy is a baseline (static, equal, slides ...), the folder of a training run, or a class of
 your own with the methods of contract.policy.  --traces takes tidy parquet files or GWA-T-12 CSV
-files as published.  A second run with nothing changed reuses what the first one found.
+files as published.  Each policy's run on a scenario is kept as
+it ends: a run that was stopped goes on with the same command, one more policy costs its own runs,
+and with nothing changed nothing is run.
 """
 BAR = "{percentage:3.0f} %|{bar:24}| {elapsed}<{remaining}  {desc}"
 PROBLEMS = (
@@ -129,6 +133,9 @@ def main(given: Sequence[str] | None = None) -> int:
     options = arguments(given)
     try:
         evaluate(options, shlex.join(["python", "evaluate.py", *(given or sys.argv[1:])]))
+    except KeyboardInterrupt:
+        print("Stopped.  What was done is kept; the same command goes on.", file=sys.stderr)
+        return 130
     except PROBLEMS as error:
         print(error, file=sys.stderr)
         return 2
@@ -154,10 +161,9 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
     results = folder.kept(where, content)
     reused = results is not None
     if results is None:
-        expected = cost.minutes(config, workloads.scenarios, found, options.threads)
-        print(cost.sentence(expected, config, len(workloads.scenarios), len(found)), flush=True)
-        results = _run(config, workloads, found, options.threads)
-        folder.write(where, config, results, content)
+        with folder.locked(where):
+            results = _run(config, workloads, found, where, options.threads)
+            folder.write(where, config, results, content)
     else:
         print(f"Reusing the results in {where}: same configuration, policies, traces and code.")
     resamples = config.bootstrap.resamples
@@ -236,7 +242,7 @@ def _provenance(
         description=config.description,
         command=command,
         config=dump(config),
-        versions=folder.versions(),
+        versions=versions(),
         traces=workloads.traces,
         policies=labels(found),
         reference=reference_label(config, found),
@@ -284,10 +290,18 @@ def _about_split(config: Evaluation) -> tuple[str, ...]:
 
 
 def _run(
-    config: Evaluation, workloads: Workloads, found: Sequence[Entrant], threads: int | None
+    config: Evaluation,
+    workloads: Workloads,
+    found: Sequence[Entrant],
+    where: Path,
+    threads: int | None,
 ) -> Results:
+    every, kept = plan(config, workloads.scenarios, found), where / parts.FOLDER
+    to_do = missing(every, kept)
+    expected = cost.minutes(config, to_do, threads)
+    print(cost.sentence(expected, config, len(to_do), len(every)), flush=True)
     with tqdm(total=1.0, desc="drawing hosts", bar_format=BAR, disable=None) as bar:
-        return run(config, workloads.scenarios, found, _shown(bar), threads)
+        return carry_out(config, every, _shown(bar), threads, kept=kept)
 
 
 if __name__ == "__main__":

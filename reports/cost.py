@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from agents.bounds import Bound
 from reports import reference
-from reports.entrants import Entrant
+from reports.evaluation import Part
 from reports.reference import Grid
 from reports.settings import Evaluation
 from scenarios.draw import draw
@@ -27,8 +28,7 @@ Measure = Callable[[Scenario, Sequence[int], float], float]
 
 def minutes(
     config: Evaluation,
-    scenarios: Sequence[Scenario],
-    entrants: Sequence[Entrant],
+    to_do: Sequence[Part],
     threads: int | None = None,
     cache: Path | None = None,
     measure: Measure | None = None,
@@ -37,8 +37,7 @@ def minutes(
 
     Args:
         config: the configuration.
-        scenarios: as prepared.
-        entrants: who takes part.
+        to_do: what is to be run.
         threads: of the simulator.
         cache: folder of reference runs, `reference.cache_folder()` if None.
         measure: instead of `cpu_s`.
@@ -46,17 +45,24 @@ def minutes(
     grid, folder = Grid(config.period, config.end_s), cache or reference.cache_folder()
     sample_s = min(SAMPLE_S, config.end_s)
     deciding = DECIDING + DECIDING_A_HOST * config.seeds.count
-    total_s = deciding * config.end_s * len(scenarios) * len(entrants)
+    total_s = deciding * config.end_s * len(to_do)
     at_once = min(threads or os.cpu_count() or 1, config.seeds.count)
-    for number, scenario in enumerate(scenarios):
-        seeds = config.seeds_of(number)
+    for name in dict.fromkeys(part.setting.name for part in to_do):
+        own = [part for part in to_do if part.setting.name == name]
+        scenario, seeds = own[0].setting.scenario, own[0].setting.seeds
         chosen = seeds[:HOSTS]
         sampled, all_hosts = (_pages(scenario, part) for part in (chosen, seeds))
-        rounds = len(entrants) + _references(scenario, seeds, entrants, grid, folder)
+        rounds = sum(_lives(part) for part in own) + _references(own, grid, folder)
         spent_s = (measure or cpu_s)(scenario, chosen, sample_s) * all_hosts / sampled
         lives_s = spent_s / sample_s * config.end_s * rounds
         total_s += OVERHEAD * lives_s / at_once
     return total_s / 60
+
+
+def _lives(part: Part) -> float:
+    """How often the hosts live: a bound tries the future on copies of them."""
+    policy = part.entrant.member.policy
+    return policy.lives if isinstance(policy, Bound) else 1.0
 
 
 def _pages(scenario: Scenario, seeds: Sequence[int]) -> int:
@@ -64,18 +70,11 @@ def _pages(scenario: Scenario, seeds: Sequence[int]) -> int:
     return sum(guest.pages for seed in seeds for guest in draw(scenario, seed).spec.guests)
 
 
-def _references(
-    scenario: Scenario,
-    seeds: range,
-    entrants: Sequence[Entrant],
-    grid: Grid,
-    folder: Path,
-) -> float:
+def _references(own: Sequence[Part], grid: Grid, folder: Path) -> float:
     """Runs of each guest alone that are still to do, in runs of all guests together."""
     rounds = 0.0
-    for mechanisms in dict.fromkeys(entrant.mechanisms for entrant in entrants):
-        hosts = [draw(scenario.with_arm(mechanisms), seed).spec for seed in seeds]
-        alone = [reference.alone(host, slot) for host in hosts for slot in range(len(host.guests))]
+    for setting in {id(part.setting): part.setting for part in own}.values():
+        alone = [host for slots in setting.alone for host in slots]
         rounds += reference.missing(alone, grid, folder) / max(len(alone), 1)
     return rounds
 
@@ -90,9 +89,10 @@ def cpu_s(scenario: Scenario, seeds: Sequence[int], sample_s: float) -> float:
     return time.process_time() - begin_s
 
 
-def sentence(found_min: float, config: Evaluation, scenarios: int, entrants: int) -> str:
-    """What is to be done and how long it takes, for people."""
-    hosts = scenarios * config.seeds.count
-    lives = f"{entrants * hosts:,} lives of {config.end_s / 60:.0f} min: {entrants} x {hosts} hosts"
+def sentence(found_min: float, config: Evaluation, to_do: int, parts: int) -> str:
+    """What is to be done and how long it takes, for people; a part is a policy on a scenario."""
+    hosts = config.seeds.count
+    lives = f"{to_do * hosts:,} lives of {config.end_s / 60:.0f} min"
     about = "under a minute" if found_min < 1 else f"about {found_min:.0f} min"
-    return f"To do: {lives}; {about} on this machine."
+    before = f" ({parts - to_do} of {parts} parts were done before)" if to_do < parts else ""
+    return f"To do: {lives}{before}; {about} on this machine."

@@ -16,9 +16,9 @@ from contract.decision import beyond
 from contract.interventions import NAMES, count
 from contract.loop import Loop, Turn
 from memsim.spec import HostSpec
-from reports import reference
+from reports import parts, reference
 from reports.entrants import Entrant
-from reports.episodes import Episode, GuestEpisode, Key, Results, Timeline
+from reports.episodes import Key, Results
 from reports.reference import Grid
 from reports.rows import Batch, rows
 from reports.sampling import EARLY_S, Sampler
@@ -49,6 +49,20 @@ class Setting:
     drawn: tuple[DrawnHost, ...]
     alone: tuple[tuple[HostSpec, ...], ...]  # by host and slot
 
+    @property
+    def name(self) -> str:
+        """The scenario's."""
+        return self.scenario.name
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One policy on the hosts of one scenario."""
+
+    name: str  # of what is kept, `parts.name`
+    setting: Setting
+    entrant: Entrant
+
 
 def run(
     config: Evaluation,
@@ -72,35 +86,86 @@ def run(
         scenarios.traces.TraceError: a replay finds no traces that fit.
         reports.rows.EvaluationError: a host had no guest to score.
     """
+    return carry_out(config, plan(config, scenarios, entrants), progress, threads, cache)
+
+
+def carry_out(
+    config: Evaluation,
+    every: Sequence[Part],
+    progress: Progress = SILENT,
+    threads: int | None = None,
+    cache: Path | None = None,
+    kept: Path | None = None,
+) -> Results:
+    """Run what was planned, as `run` does.
+
+    Args:
+        config: the configuration.
+        every: from `plan`.
+        progress: where to tell how far we are.
+        threads: of the simulator; does not change results.
+        cache: folder of reference runs, `reference.cache_folder()` if None.
+        kept: folder of `parts`: what is done is read from there, and kept there as it ends.
+    """
     folder = cache or reference.cache_folder()
     grid = Grid(config.period, config.end_s)
-    settings: dict[tuple[int, Arm], Setting] = {}
-    for index, scenario in enumerate(scenarios):
-        for mechanisms in dict.fromkeys(entrant.mechanisms for entrant in entrants):
-            seeds = tuple(config.seeds_of(index))
-            settings[index, mechanisms] = _setting(scenario, mechanisms, seeds)
-    hosts = [host for setting in settings.values() for slots in setting.alone for host in slots]
-    to_do = reference.missing(hosts, grid, folder)
-    to_do += len(scenarios) * len(entrants) * config.seeds.count
-    progress.total(to_do * grid.end_s)
+    done = {part.name: parts.read(kept, part.name) for part in every} if kept else {}
+    to_do = [part for part in every if done.get(part.name) is None]
+    hosts = [host for part in to_do for slots in part.setting.alone for host in slots]
+    lives = reference.missing(hosts, grid, folder) + len(to_do) * config.seeds.count
+    progress.total(lives * grid.end_s)
     progress.phase("each guest alone")
     references = reference.references(hosts, grid, folder, progress.passed, threads)
-    episodes: list[Episode] = []
-    guests: list[GuestEpisode] = []
-    timelines: list[Timeline] = []
-    for index in range(len(scenarios)):
+    found: list[Results] = []
+    for part in every:
+        results = done.get(part.name)
+        if results is None:
+            progress.phase(f"{part.entrant.arm or part.entrant.label} on {part.setting.name}")
+            results = _run(config, part, references, progress.passed, threads)
+            if kept:
+                parts.write(kept, part.name, results)
+        found.append(results)
+    return Results(
+        tuple(episode for results in found for episode in results.episodes),
+        tuple(guest for results in found for guest in results.guests),
+        tuple(timeline for results in found for timeline in results.timelines),
+    )
+
+
+def plan(
+    config: Evaluation, scenarios: Sequence[Scenario], entrants: Sequence[Entrant]
+) -> tuple[Part, ...]:
+    """Everything that an evaluation consists of, by scenario and then by policy."""
+    found = []
+    for index, scenario in enumerate(scenarios):
+        seeds = tuple(config.seeds_of(index))
+        settings = {
+            mechanisms: _setting(scenario, mechanisms, seeds)
+            for mechanisms in dict.fromkeys(entrant.mechanisms for entrant in entrants)
+        }
         for entrant in entrants:
-            setting = settings[index, entrant.mechanisms]
-            progress.phase(f"{entrant.arm or entrant.label} on {setting.scenario.name}")
-            batch = simulate(config, setting, entrant, progress.passed, threads)
-            by_host = [
-                _by_slot(setting.alone[host], grid, references)
-                for host in range(config.seeds.count)
-            ]
-            found = rows(batch, by_host, config.warm_up)
-            episodes += found[0]
-            guests += found[1]
-            timelines += found[2]
+            setting = settings[entrant.mechanisms]
+            name = parts.name(config, setting.scenario, setting.drawn, seeds, entrant)
+            found.append(Part(name, setting, entrant))
+    return tuple(found)
+
+
+def missing(every: Sequence[Part], kept: Path) -> tuple[Part, ...]:
+    """The parts that are still to be run."""
+    return tuple(part for part in every if parts.read(kept, part.name) is None)
+
+
+def _run(
+    config: Evaluation,
+    part: Part,
+    references: Mapping[str, Work],
+    passed: Callable[[float], object],
+    threads: int | None,
+) -> Results:
+    grid = Grid(config.period, config.end_s)
+    batch = simulate(config, part.setting, part.entrant, passed, threads)
+    alone = [_by_slot(slots, grid, references) for slots in part.setting.alone]
+    episodes, guests, timelines = rows(batch, alone, config.warm_up)
     return Results(tuple(episodes), tuple(guests), tuple(timelines))
 
 

@@ -4,15 +4,17 @@ runs/<name>/config.yaml       the whole configuration, as resolved
             seed              the first seed of the hosts
             versions.json     of everything that the numbers may depend on
             digest            of configuration, policies, traces and code; written last
+            parts/            each policy on each scenario as it ended: `parts`
+            lock              held while an evaluation writes
             episodes.parquet  and guests, memory, traffic: `storage`
             report.html       and figures/, tables/ (CSV and Markdown)
 """
 
-import importlib.metadata
+import fcntl
 import json
-import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import agents.baselines
@@ -28,11 +30,13 @@ from reports.entrants import Entrant
 from reports.episodes import Results
 from reports.settings import Evaluation
 from reports.standings import Standing
+from reports.versions import versions
 from reports.wins import Found
 from reports.workloads import Workloads
 from scenarios import fingerprint
 from scenarios.draw import draw
 
+LOCK = "lock"
 CONFIG, SEED, VERSIONS, DIGEST, REPORT, FIGURES, TABLES = (
     "config.yaml",
     "seed",
@@ -43,7 +47,6 @@ CONFIG, SEED, VERSIONS, DIGEST, REPORT, FIGURES, TABLES = (
     "tables",
 )
 OF_TRAINING = ("checkpoints", "model.onnx")
-PACKAGES = ("overcommit", "numba", "numpy", "onnxruntime", "pyarrow", "scipy")
 
 
 class FolderError(Exception):
@@ -104,6 +107,25 @@ def refuse_training(folder: Path) -> None:
         )
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other evaluations out of a folder; the system lets go of it when a process ends.
+
+    Raises:
+        FolderError: another one is at work there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FolderError(
+                f"{folder}: another evaluation is writing there; wait for it or choose another"
+                " --name or --out"
+            ) from error
+        yield
+
+
 def write(folder: Path, config: Evaluation, results: Results, content: str) -> None:
     """Write configuration, versions and results; the digest comes last.
 
@@ -141,14 +163,3 @@ def write_report(
         write_atomic(folder / FIGURES / f"{name}.svg", plotstyle.svg(picture))
     tables.write(folder / TABLES, results, table, provenance.reference, found)
     write_atomic(folder / REPORT, page.render(results, table, verdict, found, provenance, density))
-
-
-def versions() -> Mapping[str, str]:
-    """Versions of what the numbers may depend on."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found

@@ -22,6 +22,10 @@ class Bound(Protocol):
     def name(self) -> str:
         """What tables call it."""
 
+    @property
+    def lives(self) -> float:
+        """How often hosts live under it: once, and on each copy that it tries the future on."""
+
     def bind(self, hosts: SimulatedHosts, guard: GuardConfig) -> Policy[Any]:
         """The policy for these hosts, which the loop must run with the same guard."""
 

@@ -57,6 +57,11 @@ class Planner:
         """Store the settings."""
         self.config = config or PlannerConfig()
 
+    @property
+    def lives(self) -> float:
+        """How often hosts live under it."""
+        return 1.0 + len(self.config.candidates) * self.config.ahead_s / self.config.search_s
+
     def bind(self, hosts: SimulatedHosts, guard: GuardConfig) -> Policy[Any]:
         """The policy that looks into these hosts.
 

@@ -1,0 +1,106 @@
+"""Parts of an evaluation that are done: one policy on one scenario each, kept as it ends.
+
+A part is a folder of `storage` tables, named by the digest of all that its rows depend on: hosts as
+drawn, lengths, policy, guard, and the code that simulates and counts.  So a run that was killed
+goes on where it stopped, one more policy costs its own parts, and a page that is made otherwise
+costs nothing.  Parts of other code serve nobody and are removed.
+"""
+
+import importlib
+import json
+import shutil
+import warnings
+from functools import cache
+from pathlib import Path
+
+from configs.loading import dump
+from reports import storage
+from reports.entrants import Entrant
+from reports.episodes import Results
+from reports.settings import Evaluation
+from reports.versions import versions
+from scenarios import fingerprint
+from scenarios.draw import DrawnHost
+from scenarios.schema import Scenario
+
+FOLDER = "parts"  # of an evaluation's folder
+# What rows are computed by.  By name, as some of these import this module.
+_CODE = (
+    "configs",
+    "contract",
+    "memsim",
+    "scenarios",
+    "agents.baselines",
+    "agents.bounds",
+    "agents.onnx_policy",
+    "reports.episodes",
+    "reports.evaluation",
+    "reports.measures",
+    "reports.reference",
+    "reports.rows",
+    "reports.sampling",
+    "reports.slowdown",
+    "reports.storage",
+)
+
+
+def name(
+    config: Evaluation,
+    scenario: Scenario,
+    drawn: tuple[DrawnHost, ...],
+    seeds: tuple[int, ...],
+    entrant: Entrant,
+) -> str:
+    """The digest of a part, after the beginning of that of the code.
+
+    Args:
+        config: says how long hosts live and how often they are looked at.
+        scenario: with the entrant's mechanisms.
+        drawn: its hosts.
+        seeds: one for each.
+        entrant: who decides.
+    """
+    code = _code()
+    content = fingerprint.of(
+        code,
+        json.dumps(versions(), sort_keys=True),
+        dump(scenario),
+        tuple(host.spec for host in drawn),
+        seeds,
+        (config.period, config.warm_up, config.end_s),
+        (entrant.label, entrant.arm, entrant.member.training_seed, entrant.member.content),
+        entrant.guard,
+    )
+    return f"{code[:8]}-{content[:32]}"
+
+
+def read(folder: Path, part: str) -> Results | None:
+    """A part that was kept; None if there is none, or none that can be read."""
+    try:
+        return storage.read(folder / part)
+    except storage.ResultsError:
+        return None
+
+
+def write(folder: Path, part: str, results: Results) -> None:
+    """Keep a part; without room for it the evaluation goes on, and cannot be resumed there."""
+    try:
+        _remove_strangers(folder)
+        storage.write(folder / part, results)
+    except OSError as error:
+        warnings.warn(
+            f"{folder}: cannot be written ({error.strerror}): what is done now will be done again"
+            " if this run is stopped",
+            stacklevel=2,
+        )
+
+
+@cache
+def _code() -> str:
+    return fingerprint.code(*(importlib.import_module(module) for module in _CODE))
+
+
+def _remove_strangers(folder: Path) -> None:
+    for other in folder.glob("*-*"):
+        if not other.name.startswith(_code()[:8]):
+            shutil.rmtree(other, ignore_errors=True)

@@ -123,7 +123,11 @@ def locked(folder: Path) -> Iterator[None]:
                 f"{folder}: another evaluation is writing there; wait for it or choose another"
                 " --name or --out"
             ) from error
-        yield
+        try:
+            yield
+        finally:
+            if {part.name for part in folder.iterdir()} == {LOCK}:  # nothing came of it
+                shutil.rmtree(folder)
 
 
 def write(folder: Path, config: Evaluation, results: Results, content: str) -> None:

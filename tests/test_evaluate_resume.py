@@ -1,0 +1,159 @@
+"""What an evaluation has done is kept: it goes on after a kill, and runs nothing twice."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import evaluate
+from reports import evaluation, parts
+from reports.entrants import Entrant
+from reports.rows import Batch
+from reports.settings import Evaluation
+
+ROOT = Path(__file__).parent.parent
+CONFIG = """\
+name: tiny
+title: Tiny
+scenarios: [{scenario: small}, {scenario: small, set: [name=other]}]
+seeds: {first: 5, count: 2}
+policies: [static, slides]
+warm_up: 20s
+scored: 40s
+bootstrap: {resamples: 200}
+"""
+KILLED = """\
+import os, sys
+import evaluate
+from reports import evaluation
+
+simulate, calls = evaluation.simulate, 0
+
+def killed(*given, **options):
+    global calls
+    calls += 1
+    if calls == int(sys.argv[1]):
+        os.kill(os.getpid(), int(sys.argv[2]))
+    return simulate(*given, **options)
+
+evaluation.simulate = killed
+sys.exit(evaluate.main(sys.argv[3:]))
+"""
+TABLES = ("episodes", "guests", "memory", "traffic")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "tiny.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+@pytest.fixture
+def simulated(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Policy and scenario of every batch that is simulated from now on."""
+    found: list[tuple[str, str]] = []
+    original = evaluation.simulate
+
+    def noted(
+        config: Evaluation,
+        setting: evaluation.Setting,
+        entrant: Entrant,
+        passed: Callable[[float], object],
+        threads: int | None,
+    ) -> Batch:
+        found.append((entrant.label, setting.name))
+        return original(config, setting, entrant, passed, threads)
+
+    monkeypatch.setattr(evaluation, "simulate", noted)
+    return found
+
+
+def tables(folder: Path) -> list[bytes]:
+    return [(folder / f"{name}.parquet").read_bytes() for name in TABLES]
+
+
+@pytest.mark.parametrize(("stop", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_a_stopped_run_goes_on_and_ends_the_same(
+    folder: Path,
+    simulated: list[tuple[str, str]],
+    capsys: pytest.CaptureFixture[str],
+    stop: signal.Signals,
+    status: int,
+) -> None:
+    command = [sys.executable, "-c", KILLED, "3", str(int(stop)), "tiny.yaml", "--name", "stopped"]
+    run = subprocess.run(
+        command,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert run.returncode == status
+    assert ("the same command goes on" in run.stderr) == (status == 130)
+    assert len(list((folder / "runs/stopped/parts").iterdir())) == 2
+    assert evaluate.main(["tiny.yaml", "--name", "stopped"]) == 0
+    assert simulated == [("static", "other"), ("slides", "other")]
+    assert "4 lives of 1 min (2 of 4 parts were done before)" in capsys.readouterr().out
+    assert evaluate.main(["tiny.yaml", "--name", "straight"]) == 0
+    assert tables(folder / "runs/stopped") == tables(folder / "runs/straight")
+
+
+def test_one_more_policy_costs_its_own_runs(folder: Path, simulated: list[tuple[str, str]]) -> None:
+    assert evaluate.main(["tiny.yaml", "--policies", "static"]) == 0
+    simulated.clear()
+    assert evaluate.main(["tiny.yaml", "--policies", "static,equal"]) == 0
+    assert simulated == [("equal", "small"), ("equal", "other")]
+    simulated.clear()
+    assert evaluate.main(["tiny.yaml", "--policies", "equal"]) == 0
+    assert simulated == []
+    assert evaluate.main(["tiny.yaml", "--policies", "equal", "--set", "warm_up=10s"]) == 0
+    assert len(simulated) == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_damaged_part_is_run_again(
+    folder: Path, simulated: list[tuple[str, str]], damage: str
+) -> None:
+    assert evaluate.main(["tiny.yaml"]) == 0
+    found = tables(folder / "runs/tiny")
+    part = sorted((folder / "runs/tiny/parts").iterdir())[0] / "guests.parquet"
+    if damage == "cut":
+        part.write_bytes(part.read_bytes()[:100])
+    else:
+        part.unlink()
+    (folder / "runs/tiny/digest").unlink()
+    simulated.clear()
+    assert evaluate.main(["tiny.yaml"]) == 0
+    assert len(simulated) == 1
+    assert tables(folder / "runs/tiny") == found
+
+
+def test_parts_of_other_code_are_removed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert evaluate.main(["tiny.yaml"]) == 0
+    before = set((folder / "runs/tiny/parts").iterdir())
+    monkeypatch.setattr(parts, "_code", lambda: "0" * 64)
+    (folder / "runs/tiny/digest").unlink()
+    assert evaluate.main(["tiny.yaml"]) == 0
+    after = set((folder / "runs/tiny/parts").iterdir())
+    assert len(after) == len(before) == 4
+    assert not after & before
+
+
+def test_two_evaluations_do_not_write_into_one_folder(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "runs/tiny").mkdir(parents=True)
+    with (folder / "runs/tiny/lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert evaluate.main(["tiny.yaml"]) == 2
+        assert "another evaluation is writing there" in capsys.readouterr().err
+    assert evaluate.main(["tiny.yaml"]) == 0

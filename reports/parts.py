@@ -13,6 +13,7 @@ import warnings
 from functools import cache
 from pathlib import Path
 
+from agents.bounds import Bound
 from configs.loading import dump
 from reports import storage
 from reports.entrants import Entrant
@@ -26,12 +27,11 @@ from scenarios.schema import Scenario
 FOLDER = "parts"  # of an evaluation's folder
 # What rows are computed by.  By name, as some of these import this module.
 _CODE = (
-    "configs",
+    "configs.loading",
     "contract",
     "memsim",
     "scenarios",
     "agents.baselines",
-    "agents.bounds",
     "agents.onnx_policy",
     "reports.episodes",
     "reports.evaluation",
@@ -42,6 +42,7 @@ _CODE = (
     "reports.slowdown",
     "reports.storage",
 )
+_OF_BOUNDS = "agents.bounds"  # beside these; what is tried there is not to cost all others
 
 
 def name(
@@ -60,9 +61,11 @@ def name(
         seeds: one for each.
         entrant: who decides.
     """
-    code = _code()
+    code = _code(*_CODE)
+    own = _code(_OF_BOUNDS) if isinstance(entrant.member.policy, Bound) else ""
     content = fingerprint.of(
         code,
+        own,
         json.dumps(versions(), sort_keys=True),
         dump(scenario),
         tuple(host.spec for host in drawn),
@@ -96,11 +99,11 @@ def write(folder: Path, part: str, results: Results) -> None:
 
 
 @cache
-def _code() -> str:
-    return fingerprint.code(*(importlib.import_module(module) for module in _CODE))
+def _code(*modules: str) -> str:
+    return fingerprint.code(*map(importlib.import_module, modules))
 
 
 def _remove_strangers(folder: Path) -> None:
     for other in folder.glob("*-*"):
-        if not other.name.startswith(_code()[:8]):
+        if not other.name.startswith(_code(*_CODE)[:8]):
             shutil.rmtree(other, ignore_errors=True)

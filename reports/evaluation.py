@@ -27,6 +27,7 @@ from reports.slowdown import Work
 from scenarios.draw import DrawnHost, draw
 from scenarios.hosts import SimulatedHosts
 from scenarios.schema import Arm, Scenario
+from scenarios.solo import alone
 
 
 class Progress(NamedTuple):
@@ -164,8 +165,8 @@ def _run(
 ) -> Results:
     grid = Grid(config.period, config.end_s)
     batch = simulate(config, part.setting, part.entrant, passed, threads)
-    alone = [_by_slot(slots, grid, references) for slots in part.setting.alone]
-    episodes, guests, timelines = rows(batch, alone, config.warm_up)
+    each = [_by_slot(slots, grid, references) for slots in part.setting.alone]
+    episodes, guests, timelines = rows(batch, each, config.warm_up)
     return Results(tuple(episodes), tuple(guests), tuple(timelines))
 
 
@@ -205,11 +206,10 @@ def simulate(
 def _setting(scenario: Scenario, mechanisms: Arm, seeds: tuple[int, ...]) -> Setting:
     changed = scenario.with_arm(mechanisms)
     drawn = tuple(draw(changed, seed) for seed in seeds)
-    alone = tuple(
-        tuple(reference.alone(host.spec, slot) for slot in range(len(host.guests)))
-        for host in drawn
+    each = tuple(
+        tuple(alone(host.spec, slot) for slot in range(len(host.guests))) for host in drawn
     )
-    return Setting(changed, seeds, drawn, alone)
+    return Setting(changed, seeds, drawn, each)
 
 
 def _by_slot(

@@ -8,7 +8,6 @@ import io
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
@@ -18,15 +17,13 @@ import numpy as np
 import memsim
 from configs.loading import write_atomic
 from memsim.fleet import Fleet
-from memsim.spec import Act, Entry, HostSpec, Resize, Start
+from memsim.spec import HostSpec
 from reports import sampling, slowdown
 from reports.sampling import Sampler
 from reports.slowdown import Work
 from scenarios import fingerprint
 
 BATCH = 64  # hosts simulated at once
-SPARE_BYTES = 256 * 2**20  # of an ample host beside twice what the guest can need
-POWER = (Act.START_GUEST, Act.STOP_GUEST)
 
 
 class Grid(NamedTuple):
@@ -34,28 +31,6 @@ class Grid(NamedTuple):
 
     period_s: float
     end_s: float
-
-
-def alone(host: HostSpec, slot: int) -> HostSpec:
-    """The host of one guest's reference run: ample, nobody else, never resized.
-
-    Of the timeline only the guest's own power switch is left; an entry that follows a wait for
-    something else comes without that wait.
-    """
-    guest = host.guests[slot]
-    needed = guest.pages + guest.emulator_pages
-    memory = Start.RESIDENT if guest.start is Start.RECLAIMED else guest.start
-    return replace(
-        host,
-        ram_pages=host.reserved_pages + 2 * needed + SPARE_BYTES // host.page_bytes,
-        guests=(
-            replace(guest, cgroup=-1, high_pages=-1, low_pages=0, resize=Resize.NONE, start=memory),
-        ),
-        cores=max(host.cores, guest.vcpus),
-        cgroups=(),
-        slice_low_pages=-1,
-        timeline=tuple(_own_entries(host.timeline, slot)),
-    )
 
 
 def references(
@@ -68,7 +43,7 @@ def references(
     """Run, or read back, every host given; each has one guest.
 
     Args:
-        hosts: from `alone`.
+        hosts: from `scenarios.solo`.
         grid: the samples to take.
         folder: where finished runs are kept.
         progress: told of simulated seconds of hosts as they pass.
@@ -105,15 +80,6 @@ def cache_folder() -> Path:
     """Where reference runs are kept: XDG_CACHE_HOME or ~/.cache."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "overcommit" / "references"
-
-
-def _own_entries(timeline: Sequence[Entry], slot: int) -> list[Entry]:
-    clock_s, own = 0.0, []
-    for entry in timeline:
-        clock_s = max(clock_s, entry.at_s) if entry.at_s >= 0 else clock_s + entry.after_s
-        if entry.act in POWER and entry.guest == slot:
-            own.append(replace(entry, at_s=clock_s, after_s=0.0, guest=0))
-    return own
 
 
 def _run(

@@ -93,6 +93,7 @@ class SimulatedHosts:
             | (KSM_KNOBS if merges else frozenset())
         )
         self._with_agents = any(one.sensors.agents > 0 for one in several)
+        self.threads = threads
         self.fleet = Fleet(hosts, threads)
         self._drawn: list[DrawnHost | None] = [None] * hosts
         self._facts = blank(hosts, self.guests)

@@ -9,6 +9,7 @@ from memsim.spec import Act, Cgroup, Entry, HostSpec, Resize, Start
 from reports import reference
 from reports.reference import Grid
 from scenarios.draw import draw
+from scenarios.solo import alone
 
 GRID = Grid(5.0, 60.0)
 
@@ -21,7 +22,7 @@ def host() -> HostSpec:
 def test_alone_means_ample_unlimited_and_never_resized(host: HostSpec) -> None:
     limited = replace(host, cgroups=(Cgroup(max_pages=5),))
     guests = (replace(host.guests[0], cgroup=0, start=Start.RECLAIMED), host.guests[1])
-    found = reference.alone(replace(limited, guests=guests), 0)
+    found = alone(replace(limited, guests=guests), 0)
     (guest,) = found.guests
     assert guest.pages == host.guests[0].pages
     assert guest.guest_id == host.guests[0].guest_id
@@ -39,7 +40,7 @@ def test_only_the_guests_own_power_switch_is_left(host: HostSpec) -> None:
         Entry(Act.TARGET, at_s=20.0, guest=1, value=3),
         Entry(Act.STOP_GUEST, at_s=30.0, guest=1),
     )
-    found = reference.alone(replace(host, timeline=timeline), 1).timeline
+    found = alone(replace(host, timeline=timeline), 1).timeline
     assert [(entry.act, entry.at_s, entry.guest) for entry in found] == [
         (Act.START_GUEST, 15.0, 0),
         (Act.STOP_GUEST, 30.0, 0),
@@ -47,7 +48,7 @@ def test_only_the_guests_own_power_switch_is_left(host: HostSpec) -> None:
 
 
 def test_names_tell_runs_apart(host: HostSpec) -> None:
-    first = reference.alone(host, 0)
+    first = alone(host, 0)
     other_curve = replace(
         first.guests[0],
         curves=tuple(
@@ -57,17 +58,17 @@ def test_names_tell_runs_apart(host: HostSpec) -> None:
     )
     names = {
         reference.name(first, GRID),
-        reference.name(reference.alone(host, 1), GRID),
+        reference.name(alone(host, 1), GRID),
         reference.name(first, Grid(5.0, 65.0)),
         reference.name(replace(first, seed=first.seed + 1), GRID),
         reference.name(replace(first, guests=(other_curve,)), GRID),
     }
     assert len(names) == 5
-    assert reference.name(reference.alone(host, 0), GRID) in names
+    assert reference.name(alone(host, 0), GRID) in names
 
 
 def test_runs_are_kept_and_read_back(host: HostSpec, tmp_path: Path) -> None:
-    hosts = [reference.alone(host, slot) for slot in range(2)]
+    hosts = [alone(host, slot) for slot in range(2)]
     assert reference.missing(hosts, GRID, tmp_path) == 2
     first = reference.references(hosts, GRID, tmp_path, lambda _: None)
     assert reference.missing(hosts, GRID, tmp_path) == 0
@@ -85,9 +86,7 @@ def test_runs_are_kept_and_read_back(host: HostSpec, tmp_path: Path) -> None:
 
 
 def test_a_guest_alone_swaps_nothing_and_does_work(host: HostSpec, tmp_path: Path) -> None:
-    (work,) = reference.references(
-        [reference.alone(host, 0)], GRID, tmp_path, lambda _: None
-    ).values()
+    (work,) = reference.references([alone(host, 0)], GRID, tmp_path, lambda _: None).values()
     assert work.nominal_s[-1].sum() > 1
     assert work.kills[-1] == 0
     assert work.dropped[-1].sum() == 0

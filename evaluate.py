@@ -58,9 +58,9 @@ examples:
 
 A policy is a baseline (static, equal, slides ...), the folder of a training run, or a class of
 your own with the methods of contract.policy.  --traces takes tidy parquet files or GWA-T-12 CSV
-files as published.  Each policy's run on a scenario is kept as
-it ends: a run that was stopped goes on with the same command, one more policy costs its own runs,
-and with nothing changed nothing is run.
+files as published.  Each policy's run on a scenario is kept as it ends: a run that was stopped
+goes on with the same command, one more policy costs its own runs, and with nothing changed nothing
+is run.
 """
 BAR = "{percentage:3.0f} %|{bar:24}| {elapsed}<{remaining}  {desc}"
 PROBLEMS = (
@@ -153,7 +153,9 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
     for sentence in _about_split(config):
         print(sentence)
     if options.density:
-        fill(config, found, where / crowds.FOLDER, options.threads)
+        folder.refuse_training(where)
+        with folder.locked(where):
+            fill(config, found, where / crowds.FOLDER, options.threads)
         return
     for sentence in workloads.traces:
         print(sentence)
@@ -200,7 +202,6 @@ def fill(
     config: Evaluation, found: Sequence[Entrant], where: Path, threads: int | None = None
 ) -> None:
     """How many guests a host bears under each policy: run, print, write."""
-    folder.refuse_training(where.parent)
     level = service.parse(config.density.slo)
     reference = reference_label(config, found)
     print(crowds.cost(config, found))

@@ -137,7 +137,8 @@ def _plain(source: str, settings: Mapping[str, Setting]) -> Member:
         raise EntrantError(str(error)) from error
     if source in baselines():
         changed = f" with {dict(settings)}" if settings else ""
-        return Member(policy, BASELINE_SEED, repr(sorted(settings.items())), "baseline" + changed)
+        content = f"{source} {sorted(settings.items())}"  # a label need not name it
+        return Member(policy, BASELINE_SEED, content, "baseline" + changed)
     module = type(policy).__module__
     digest = hashlib.sha256(repr(sorted(settings.items())).encode())
     for file in _neighbours(module):
@@ -161,7 +162,7 @@ def _bound(source: str, settings: Mapping[str, Setting]) -> Member:
     except ValueError as error:
         raise EntrantError(str(error)) from error
     words = "bound: sees the truth and the future; no policy for a real host"
-    return Member(found, BASELINE_SEED, repr(sorted(settings.items())), words)
+    return Member(found, BASELINE_SEED, f"{source} {sorted(settings.items())}", words)
 
 
 def _neighbours(name: str) -> list[Path]:

@@ -1,11 +1,12 @@
 """Parts of an evaluation that are done: one policy on one scenario each, kept as it ends.
 
-A part is a folder of `storage` tables, named by the digest of all that its rows depend on: hosts as
-drawn, lengths, policy, guard, and the code that simulates and counts.  So a run that was killed
-goes on where it stopped, one more policy costs its own parts, and a page that is made otherwise
-costs nothing.  Parts of other code serve nobody and are removed.
+A part is a folder of `storage` tables and their checksums, named by the digest of all that its rows
+depend on: hosts as drawn, lengths, policy, guard, and the code that simulates and counts.  So a run
+that was killed goes on where it stopped, one more policy costs its own parts, and a page that is
+made otherwise costs nothing.  Parts of other code serve nobody and are removed.
 """
 
+import hashlib
 import importlib
 import json
 import shutil
@@ -14,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from agents.bounds import Bound
-from configs.loading import dump
+from configs.loading import dump, write_atomic
 from reports import storage
 from reports.entrants import Entrant
 from reports.episodes import Results
@@ -25,6 +26,7 @@ from scenarios.draw import DrawnHost
 from scenarios.schema import Scenario
 
 FOLDER = "parts"  # of an evaluation's folder
+SUMS = "sha256"  # of a part's folder: whose it is, and a checksum of each file; written last
 # What rows are computed by.  By name, as some of these import this module.
 _CODE = (
     "configs.loading",
@@ -78,10 +80,12 @@ def name(
 
 
 def read(folder: Path, part: str) -> Results | None:
-    """A part that was kept; None if there is none, or none that can be read."""
+    """A part that was kept; None if there is none, or it is damaged or another's."""
     try:
+        if (folder / part / SUMS).read_text(encoding="utf-8") != _sums(folder, part):
+            return None
         return storage.read(folder / part)
-    except storage.ResultsError:
+    except (OSError, UnicodeDecodeError, storage.ResultsError):
         return None
 
 
@@ -90,12 +94,19 @@ def write(folder: Path, part: str, results: Results) -> None:
     try:
         _remove_strangers(folder)
         storage.write(folder / part, results)
+        write_atomic(folder / part / SUMS, _sums(folder, part))
     except OSError as error:
         warnings.warn(
             f"{folder}: cannot be written ({error.strerror}): what is done now will be done again"
             " if this run is stopped",
             stacklevel=2,
         )
+
+
+def _sums(folder: Path, part: str) -> str:
+    files = sorted((folder / part).glob("*.parquet"))
+    found = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
+    return "".join([f"{part}\n", *found])
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,15 +120,42 @@ def test_one_more_policy_costs_its_own_runs(folder: Path, simulated: list[tuple[
     assert len(simulated) == 2
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_label_says_nothing_of_what_is_behind_it(
+    folder: Path, simulated: list[tuple[str, str]]
+) -> None:
+    for policy in ("static", "slides"):
+        simulated.clear()
+        assert evaluate.main(["tiny.yaml", "--policies", f"mine={policy}"]) == 0
+        assert simulated == [("mine", "small"), ("mine", "other")]
+
+
+def test_a_changed_setting_runs_its_policy_alone(
+    folder: Path, simulated: list[tuple[str, str]]
+) -> None:
+    assert evaluate.main(["tiny.yaml"]) == 0
+    simulated.clear()
+    changed = ["--set", "settings={slides: {ask_share: 0.5}}"]
+    assert evaluate.main(["tiny.yaml", *changed]) == 0
+    assert simulated == [("slides", "small"), ("slides", "other")]
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "flipped", "another"])
 def test_a_damaged_part_is_run_again(
     folder: Path, simulated: list[tuple[str, str]], damage: str
 ) -> None:
     assert evaluate.main(["tiny.yaml"]) == 0
     found = tables(folder / "runs/tiny")
-    part = sorted((folder / "runs/tiny/parts").iterdir())[0] / "guests.parquet"
+    first, other, *_ = sorted((folder / "runs/tiny/parts").iterdir())
+    part = first / "guests.parquet"
+    whole = part.read_bytes()
     if damage == "cut":
-        part.write_bytes(part.read_bytes()[:100])
+        part.write_bytes(whole[:100])
+    elif damage == "flipped":
+        middle = len(whole) // 2
+        part.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    elif damage == "another":
+        shutil.rmtree(first)
+        shutil.copytree(other, first)
     else:
         part.unlink()
     (folder / "runs/tiny/digest").unlink()
@@ -154,6 +182,7 @@ def test_two_evaluations_do_not_write_into_one_folder(
     (folder / "runs/tiny").mkdir(parents=True)
     with (folder / "runs/tiny/lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        assert evaluate.main(["tiny.yaml"]) == 2
-        assert "another evaluation is writing there" in capsys.readouterr().err
+        for options in ([], ["--density"]):
+            assert evaluate.main(["tiny.yaml", *options]) == 2
+            assert "another evaluation is writing there" in capsys.readouterr().err
     assert evaluate.main(["tiny.yaml"]) == 0

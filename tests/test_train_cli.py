@@ -252,7 +252,7 @@ def test_what_goes_wrong_later_is_a_sentence(
     assert capsys.readouterr().err == f"{expected}\n"
 
 
-@pytest.mark.parametrize("name", ["digest", "episodes.parquet"])
+@pytest.mark.parametrize("name", ["digest", "episodes.parquet", "parts"])
 def test_an_evaluation_is_not_overwritten(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:

@@ -42,7 +42,7 @@ PACKAGES = (
     "stable-baselines3",
     "torch",
 )
-OF_EVALUATION = ("digest", "episodes.parquet")
+OF_EVALUATION = ("digest", "episodes.parquet", "parts")
 MISSING = "(missing)"
 
 

@@ -1,5 +1,7 @@
 """Simulated hosts through the contract: what is read, what is obeyed, what is exact."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -378,6 +380,19 @@ def test_agents_are_optional_columns() -> None:
     anonymous = column(reading, "agent_anonymous_bytes")
     assert (anonymous > 0).all() and (anonymous <= 128 * MIB).all()
     assert (column(reading, "agent_age_s") == reading.stats_age_s).all()
+
+
+def test_the_page_of_policies_says_what_no_simulated_host_reports() -> None:
+    reading = started(simple(sensors={"agents": 1.0})).read()
+    optional = [name for name, about in COLUMNS.items() if about.optional]
+    sampled = [name for name in optional if name.startswith(("active", "agent"))]
+    absent = {name for name in sampled if getattr(reading, name) is None}
+    stood_in_for = {"active_bytes", "agent_committed_bytes", "agent_working_set_bytes"}
+    unread = {"active_age_s", "agent_load"}  # by any baseline
+    assert absent == stood_in_for | unread
+    page = (Path(__file__).parents[2] / "docs" / "policies.md").read_text()
+    told = set(re.findall(r"The simulator\s+fills\s+no\s+`(\w+)`", page))
+    assert told == stood_in_for
 
 
 def test_guests_in_one_cgroup_are_charged_together() -> None:

@@ -61,7 +61,7 @@ def end_of(found: SimulatedHosts, policy: Policy[Any]) -> bytes:
 
 
 def test_a_bound_is_found_by_name_and_is_no_policy() -> None:
-    assert bounds.names() == ("planner",)
+    assert bounds.names() == ("oracle", "planner")
     label, members = read("planner", {"planner": {"ahead_s": 30.0}})
     assert label == "planner (bound)"
     assert "no policy for a real host" in members[0].source

@@ -32,7 +32,8 @@ class Bound(Protocol):
 
 def names() -> tuple[str, ...]:
     """Names of all bounds, sorted."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+    found = (module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(sorted(name for name in found if not name.startswith("_")))
 
 
 def load(name: str, settings: Mapping[str, Any] | None = None) -> Bound:

@@ -1,6 +1,6 @@
 """Fill the host by what memory is worth to each guest in the time to come.
 
-What each guest gets done at each size is known from its life alone (`worth`).  Every `period_s`
+What each guest gets done at each size is known from its life alone (`_worth`).  Every `period_s`
 the oracle takes the next `ahead_s` of it and gives each guest the size at which its progress, less
 the price of the memory that it touches, is best; the price is the lowest at which all that is
 touched fits into the host.  That is filling by marginal value.  What is left over then goes to all
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from agents.baselines._filling import fill
-from agents.bounds.worth import Worth, look
+from agents.bounds._worth import Worth, look
 from contract.arrays import MIB, UNKNOWN, Bools, Floats, Ints
 from contract.decision import Decision
 from contract.guard import GuardConfig

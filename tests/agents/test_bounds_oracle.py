@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from agents import bounds
-from agents.bounds import worth
+from agents.bounds import _worth as worth
 from agents.bounds.oracle import Oracle, OracleConfig, choose
 from contract.guard import GuardConfig
 from contract.telemetry import select

@@ -66,7 +66,7 @@ def test_a_bound_is_found_by_name_and_is_no_policy() -> None:
     assert label == "planner (bound)"
     assert "no policy for a real host" in members[0].source
     assert not hasattr(members[0].policy, "decide")
-    with pytest.raises(ValueError, match="expected one of planner"):
+    with pytest.raises(ValueError, match="expected one of oracle, planner"):
         bounds.load("slides")
     with pytest.raises(UnknownPolicy, match="expected one of"):
         load_policy("planner")

@@ -241,8 +241,28 @@ def _check_pressure(m: Machine, where: str) -> None:
     for row in range(hs["groups"]):
         found, counted = int((rows == row).sum()), int(groups[row]["psi_stalled"])
         _equal(found, counted, where, f"contexts that stall for cgroup {row}")
+    _check_working(m, where)
     for name in ("psi_stalled", "psi_working"):
         _need(bool((groups[name] >= 0).all()), where, f"a cgroup's {name} below 0")
+
+
+def _check_working(m: Machine, where: str) -> None:
+    # A task at work is a guest's until it stalls there, and its vCPU the host's until that stalls.
+    hs = m.host[0]
+    tasks, vcpus = m.task[: hs["tasks"]], m.cpu[: hs["thread0"]]
+    runs = tasks["state"] == state.RUNNING
+    queued = vcpus["guest"][vcpus["state"] == state.CPU_QUEUED]
+    busy = np.concatenate([queued, tasks["guest"][runs & (tasks["stalls"] != state.OF_VCPU)]])
+    rows = m.guest["cgroup"][busy]
+    for row in range(hs["groups"]):
+        found, counted = int((rows == row).sum()), int(m.group[1 + row]["psi_working"])
+        _equal(found, counted, where, f"working contexts of cgroup {row}")
+    ready = (tasks["state"] == state.RUNNABLE) | (runs & (tasks["stalls"] != state.OF_TASK))
+    for g in range(hs["guests"]):
+        own = tasks["guest"] == g
+        _equal(int((ready & own).sum()), int(m.guest[g]["psi_working"]), where, f"guest {g} works")
+        stalled = own & (tasks["stalls"] == state.OF_TASK)
+        _equal(int(stalled.sum()), int(m.guest[g]["psi_stalled"]), where, f"guest {g} stalls")
 
 
 def _family(m: Machine, head: int) -> list[int]:

@@ -1,7 +1,7 @@
 """Ends and new beginnings: tasks that the OOM killer ends, and what becomes of their time."""
 
 from memsim.account import HOST_SWAP, IDLE, RESTART
-from memsim.cpu import kick, make_runnable, sleep_until, stop_stall, take_off
+from memsim.cpu import kick, make_runnable, sleep_until, start_stall, stop_stall, take_off
 from memsim.events import cancel, task_entity
 from memsim.guest import unmap_pages
 from memsim.jit import kernel
@@ -14,6 +14,8 @@ from memsim.state import (
     DONE,
     FREE_VCPU,
     NOBODY,
+    OF_TASK,
+    OF_VCPU,
     OFF,
     ON_EVENT,
     ON_FRAME,
@@ -57,10 +59,36 @@ def start_running(m: Machine, k: int, t: float) -> None:
 
 
 @kernel
+def stall_running(m: Machine, k: int, whose: int, t: float) -> None:
+    """Count a running task as stalled, in whose kernel it reclaims, and only there.
+
+    To the host a vCPU that runs its guest's reclaim works (OF_TASK), and what its vCPU reclaims
+    for the host (OF_VCPU) no guest can see.
+    """
+    if whose == OF_TASK:
+        guest_work(m, m.task[k].guest, -1, t)
+    else:
+        group_work(m, m.task[k].guest, -1, t)
+    start_stall(m, k, whose, t)
+
+
+@kernel
+def end_running_stall(m: Machine, k: int, t: float) -> None:
+    """Count a running task as working again, if it was stalled."""
+    whose = m.task[k].stalls
+    stop_stall(m, k, t)
+    if whose == OF_TASK:
+        guest_work(m, m.task[k].guest, 1, t)
+    elif whose == OF_VCPU:
+        group_work(m, m.task[k].guest, 1, t)
+
+
+@kernel
 def detach(m: Machine, k: int, t: float) -> None:
     """Take a task out of whatever it does or waits for; it is OFF then."""
     tk = m.task[k]
-    reclaiming = tk.stalls != 0
+    if tk.state == RUNNING:
+        end_running_stall(m, k, t)
     stop_stall(m, k, t)
     cancel(m, task_entity(m, k))
     if tk.state == RUNNABLE:
@@ -77,7 +105,7 @@ def detach(m: Machine, k: int, t: float) -> None:
         rest = min(tk.clock - t, m.book[k, tk.wait_cls])
         m.book[k, tk.wait_cls] -= rest
         tk.clock -= rest
-    elif tk.state == RUNNING and not reclaiming:
+    elif tk.state == RUNNING:
         stop_running(m, k, t)
     if tk.state == ON_FRAME:
         m.host[0].frame_waiters -= 1
@@ -166,7 +194,7 @@ def kill_largest(m: Machine, g: int, t: float) -> bool:
     for i in range(gs.region0, gs.region0 + gs.regions):
         rg = m.region[i]
         if rg.kind == 0 and rg.owner == worst:
-            rg.held = 0
+            rg.held = rg.mapped = 0
             unmap_pages(m, g, rg.vpage0, rg.pages)
     m.book[worst, RESTART] += RESTART_S
     m.task[worst].clock += RESTART_S

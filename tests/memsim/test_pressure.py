@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memsim import state
 from memsim.pressure import shares
-from memsim.spec import Cgroup, HostSpec, Pattern
+from memsim.spec import Cgroup, HostSpec, Pattern, Resize
 from tests.memsim.hosts import (
+    FLASH,
     SLOW,
     SLOW_READ_S,
     SSD,
@@ -18,10 +20,12 @@ from tests.memsim.hosts import (
     compute,
     guest,
     host,
+    machine,
     run,
     seconds,
     sleep,
     swapped_out,
+    targets,
     task,
     touch,
 )
@@ -65,6 +69,46 @@ def test_a_lone_waiter_is_full_pressure_for_the_time_of_its_reads() -> None:
     assert seen["psi_full_s"] == pytest.approx(waited, rel=1e-3)
     # The guest cannot see what the host does to it.
     assert fleet.guest[0, 0]["psi_some_s"] == 0.0
+
+
+def test_guests_reclaim_is_work_to_the_host() -> None:
+    # Whenever a vCPU is in its guest's reclaim, that is a stall there, and at work on the host.
+    thrash = task(touch(0, write=1.0, cost_s=1e-7))
+    one = guest(thrash, regions=[anon(3000)], swap_pages=4000, cgroup=0)
+    fleet = run(host(one, devices=(SLOW, FLASH), cgroups=(Cgroup(),)), 1.0)
+    seen = 0
+    for i in range(1, 400):
+        fleet.advance(np.array([1.0 + i * 1.7e-3]))
+        fleet.check()
+        m = machine(fleet)
+        reclaims = (m.task["state"] == state.RUNNING) & (m.task["stalls"] == state.OF_TASK)
+        if reclaims.any():
+            seen += 1
+            assert fleet.host[0]["psi_working"] >= 1
+            assert fleet.guest[0, 0]["psi_stalled"] >= 1
+    assert seen > 5
+
+
+@pytest.mark.parametrize("balloon", [False, True])
+def test_a_guest_feels_what_its_kernel_reclaims(balloon: bool) -> None:
+    # Nobody in it allocates after 1 s: a target is met by kswapd, a balloon reclaims itself too.
+    one = guest(
+        task(allocate(0), sleep(1e9)),
+        pages=8192,
+        regions=[anon(7000)],
+        swap_pages=8192,
+        resize=Resize.BALLOON if balloon else Resize.FREE_TARGET,
+    )
+    fleet = run(host(one), 1.0)
+    assert fleet.guest[0, 0]["psi_some_s"] == 0.0
+    targets(fleet, 5000)
+    fleet.advance(np.array([6.0]))
+    fleet.check()
+    seen = fleet.guest[0, 0]
+    scanned = {"async": int(seen["async_scan"]), "direct": int(seen["direct_scan"])}
+    assert scanned["direct" if balloon else "async"] > 0
+    assert 0.0 < seen["psi_some_s"] < 1.0
+    assert fleet.host[0]["psi_some_s"] == 0.0
 
 
 def test_averages_follow_the_total_with_their_time_constants() -> None:

@@ -57,6 +57,7 @@ from memsim.state import (
     G_KEPT,
     G_REF,
     G_VOID,
+    G_WATCHED,
     H_DIRTY,
     H_REF,
     H_WROTE,
@@ -212,7 +213,7 @@ def _fill_huge(m: Machine, e: int, k: int, b: int, t: float) -> tuple[int, float
         if more > 0.0:  # there now, and filled when that time has passed
             return BURN, cost + more, cls
         on_alloc(m, p)
-        m.page[p].gflags &= np.uint16(G_BITS - G_FILL - G_VOID)
+        m.page[p].gflags &= np.uint16(G_BITS - G_FILL - G_VOID - G_WATCHED)
         m.page[p].hflags |= np.uint8(H_REF | H_DIRTY)
         put(m, p, ZERO)
         bl.filled += 1
@@ -237,6 +238,7 @@ def _skip_part(m: Machine, k: int, v: int) -> int:
 def _first_touch(m: Machine, e: int, k: int, v: int, t: float) -> tuple[int, float, int]:
     # A page of anonymous or kernel memory that has none yet.
     g = m.task[k].guest
+    m.region[m.phase[m.task[k].phase].region].mapped = 1
     if m.guest[g].huge_pages:
         what, cost, cls = _touch_huge(m, e, k, v, t)
         if what != NO_ROOM:
@@ -366,7 +368,7 @@ def _finish(m: Machine, k: int, p: int, t: float) -> None:
     filled = (pg.gflags & G_FILL) != 0
     if pg.gflags & G_HINT:  # it was touched while the bit was set: now the bit may go
         on_alloc(m, p)
-    pg.gflags &= np.uint16(G_BITS - G_FILL - G_VOID)
+    pg.gflags &= np.uint16(G_BITS - G_FILL - G_VOID - G_WATCHED)
     pg.hflags |= np.uint8(H_REF)
     if tk.store or filled:
         pg.hflags |= np.uint8(H_DIRTY)
@@ -457,6 +459,8 @@ def access(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
     if what != DONE:
         # Guest time spent so far is small beside it and goes with it.
         return what, cost + more, why
+    if m.page[p].gflags & G_WATCHED and more == 0.0:  # it faults to be seen
+        more, why = m.host[0].c_ept, NOMINAL
     _finish(m, k, p, t)
     _end_access(m, k)
     return DONE, cost + more, why if more > 0.0 else cls

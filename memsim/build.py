@@ -209,6 +209,9 @@ class _Builder:
                     "pages": region.pages,
                     "block_pages": max(1, region.block_pages),
                     "owner": owner,
+                    "followed": any(
+                        p.op == Op.FOLLOW and p.region == i for t in guest.tasks for p in t.phases
+                    ),
                     "sector": sector if region.kind == RegionKind.FILE else NOBODY,
                 }
             )
@@ -416,6 +419,8 @@ class _Builder:
             "clusters_free": spec.swap_pages // cluster,
             "seed": spec.seed,
             "tick_s": spec.tick_s,
+            "sample_every_s": spec.sample_every_s,
+            "sample_at": spec.sample_every_s,
             "batch": max(1, round(params.RECLAIM_BATCH / sub)),
             "global_lru": spec.global_lru,
             "lru_2011": spec.lru_2011,

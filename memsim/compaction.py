@@ -42,6 +42,7 @@ from memsim.state import (
     G_KEPT,
     G_REPORTED,
     G_VOID,
+    G_WATCHED,
     H_DIRTY,
     H_REF,
     H_UNMAPPED,
@@ -104,7 +105,8 @@ def _become(m: Machine, g: int, p: int, q: int) -> None:
     which = old.glist - 1
     new.gstate = old.gstate
     new.vpn = old.vpn
-    new.gflags = np.uint16((old.gflags & (G_BITS - G_KEPT - G_REPORTED)) | (new.gflags & G_HOST))
+    stays = new.gflags & (G_HOST | G_WATCHED)
+    new.gflags = np.uint16((old.gflags & (G_BITS - G_KEPT - G_REPORTED)) | stays)
     if old.gstate == ANON:
         gs.anon_pages += 1
     elif old.gstate == FILE:

@@ -278,3 +278,19 @@ def available(m: Machine, g: int) -> int:
     cache = gs.file_pages
     value = gs.free_pages - gs.wm_high + cache - min(cache // 2, gs.wm_low)
     return max(0, value)
+
+
+@kernel
+def committed(m: Machine, g: int) -> int:
+    """Committed_AS of a guest [pages]: what its programs have mapped, touched or not.
+
+    A program maps a region as a whole and touches it bit by bit; one that follows a curve maps and
+    gives back as it goes.  Page cache and the kernel's own do not count (mm/util.c).
+    """
+    gs = m.guest[g]
+    pages = 0
+    for i in range(gs.region0, gs.region0 + gs.regions):
+        rg = m.region[i]
+        if rg.kind == 0:
+            pages += rg.held if rg.followed else rg.pages * rg.mapped
+    return int(pages)

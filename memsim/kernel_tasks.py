@@ -5,7 +5,7 @@ from memsim.backing import NEVER, host_frame, touched
 from memsim.block_resize import BALLOON_HUGE
 from memsim.collapse import khugepaged
 from memsim.compaction import ask_kcompactd, kcompactd
-from memsim.guest import available
+from memsim.guest import available, committed
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.params import CONGESTION_S, SCAN_ROUNDS, STATS_S
@@ -68,6 +68,7 @@ def polled(m: Machine, g: int, t: float) -> None:
     gs.stats_direct_scan = gs.direct_scan
     gs.stats_async_reclaim = gs.async_reclaim
     gs.stats_direct_reclaim = gs.direct_reclaim
+    gs.committed_pages = committed(m, g)
 
 
 @kernel

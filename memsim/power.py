@@ -83,6 +83,7 @@ def _empty_memory(m: Machine, g: int) -> None:
         m.vpage[v].age = 0
     for i in range(gs.region0, gs.region0 + gs.regions):
         m.region[i].held = m.region[i].place = 0
+        m.region[i].mapped = 0
     for s in range(gs.gslot0, gs.gslot0 + gs.gslots):
         m.gslot[s] = NOBODY
     stirred(m, g)
@@ -112,6 +113,9 @@ def _empty_memory(m: Machine, g: int) -> None:
     for k in range(gs.task0, gs.task0 + gs.tasks + KERNEL_TASKS):
         m.task[k].fails = m.task[k].rounds = 0
     gs.stats_time_s = -1.0
+    gs.sample_draws = gs.sampled = gs.committed_pages = 0
+    gs.active_pages = NOBODY
+    gs.active_s = -1.0
     gs.report_active = 0
     gs.report_asked = 1  # what is free from the beginning is to be told of too
 

@@ -20,6 +20,7 @@ PAGE = np.uint64(1)
 STORE = np.uint64(2)
 ARRIVAL = np.uint64(3)
 LAYOUT = np.uint64(4)
+SAMPLE = np.uint64(5)
 
 
 @kernel

@@ -56,6 +56,8 @@ def _free(m: Machine, k: int, ph: np.record) -> tuple[int, float]:
         unmap_pages(m, tk.guest, rg.vpage0 + first, n)
     tk.phase_n += n
     rg.held = rg.place = 0
+    if most == rg.pages:
+        rg.mapped = 0
     if tk.phase_n >= most:
         return GO_ON, n * m.host[0].c_free
     return BURN, n * m.host[0].c_free

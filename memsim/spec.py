@@ -313,6 +313,7 @@ class HostSpec:
     readahead_bytes: int = 32768  # window of the host's swap readahead: page-cluster 3
     ksm: Ksm | None = None  # None: without KSM, and pages have no content
     tick_s: float = 0.01
+    sample_every_s: float = 0.0  # the host samples what guests touch, see `accessed`; 0: never
     emulation: float = 1.0  # guest kernels take so many times longer: software emulation
     fast: bool = False  # jump over touches that change nothing; other draws, equal in law
     timeline: tuple[Entry, ...] = field(default=())

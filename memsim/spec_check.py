@@ -3,6 +3,7 @@
 import numpy as np
 
 from memsim import params, state
+from memsim.params import PSI_PERIOD_S
 from memsim.spec import (
     Act,
     Cgroup,
@@ -39,6 +40,10 @@ def check(spec: HostSpec) -> None:
     need(-1 <= spec.swappiness <= 200, f"swappiness: {spec.swappiness}, -1 to 200 expected")
     need(spec.cores >= 1, f"cores: {spec.cores}, at least 1 expected")
     need(spec.tick_s > 0, f"tick_s: {spec.tick_s}, more than 0 expected")
+    need(
+        spec.sample_every_s == 0 or spec.sample_every_s >= PSI_PERIOD_S,
+        f"sample_every_s: {spec.sample_every_s}, 0 or at least {PSI_PERIOD_S:g} expected",
+    )
     need(len(spec.devices) > 0, "devices: none")
     need(0 <= spec.swap_device < len(spec.devices), f"swap_device: {spec.swap_device}")
     need(len(spec.guests) <= state.GUESTS, f"guests: more than {state.GUESTS}")

@@ -37,9 +37,11 @@ G_WORKINGSET = 1 << 10  # was on the active list before it was last deactivated
 AHEAD = 1 << 12  # the host's readahead brought the page, and nobody looked for it yet
 SEEN = 1 << 13  # the host's PG_referenced of the frame: here for want of room in hflags
 WORKING = 1 << 14  # the host's PG_workingset: was on its active list before it was deactivated
+G_WATCHED = 1 << 15  # the host samples who touches it, and nobody did yet, see `accessed`
 G_HOST = AHEAD | SEEN | WORKING  # bits of the frame, not of the page in it
-G_KEPT = G_HINT | G_HOST  # what a page keeps when the guest frees it and uses it anew
-G_SLOW = G_HINT | G_FILL | G_IO | G_VOID | G_AHEAD  # a touch must not take the fast path
+G_KEPT = G_HINT | G_HOST | G_WATCHED  # what a page keeps when its guest frees it and uses it anew
+# a touch must not take the fast path
+G_SLOW = G_HINT | G_FILL | G_IO | G_VOID | G_AHEAD | G_WATCHED
 
 # An anonymous page that was freed under I/O keeps G_IO or G_BACK, has no owner (vpn) and is on no
 # list; it comes free when the I/O ends.
@@ -267,6 +269,10 @@ host_dtype = np.dtype(
         ("ksm_scanned", "i8"),
         ("ksm_discarded", "i8"),  # free pages that it met
         ("ksmd_s", "f8"),  # CPU time
+        # accessed memory, see `accessed`
+        ("sample_every_s", "f8"),  # 0: not sampled
+        ("sample_at", "f8"),
+        ("samples", "u8"),  # begun so far
         # pressure
         *_PSI,
         # timeline
@@ -493,6 +499,13 @@ guest_dtype = np.dtype(
         ("compact_migrated", "i8"),
         ("compact_scanned", "i8"),
         ("version", "i8"),  # counts what may have made its quiet pages loud
+        # accessed memory: draws of the sample under way, how many hit a page that can be touched,
+        # the result of the last one and when that ended
+        ("sample_draws", "i4"),
+        ("sampled", "i4"),
+        ("active_pages", "i8"),
+        ("active_s", "f8"),
+        ("committed_pages", "i8"),  # Committed_AS, as of the last statistics
         # pressure
         *_PSI,
         ("stats_time_s", "f8"),
@@ -785,6 +798,8 @@ region_dtype = np.dtype(
         ("owner", "i4"),  # task that loses it when it is killed
         ("sector", "i8"),
         ("held", "i8"),  # FOLLOW: pages in use
+        ("followed", "u1"),  # some FOLLOW sets its size
+        ("mapped", "u1"),  # touched since it was last given back
         ("place", "i8"),  # APPEND: where the next access goes
     ]
 )

@@ -7,6 +7,7 @@ timeline; a guest's power switch.  After each, free cores are given to who waits
 
 from memsim import host_collapse, ksm, script
 from memsim.access import access
+from memsim.accessed import sample_all
 from memsim.account import COMPACTION, GUEST_RECLAIM, HOST_RECLAIM, KSMD, KSWAPD, NOMINAL, TLB
 from memsim.background import use_in_passing
 from memsim.backing import BURN, KILL_GUEST, NO_FRAME, STOPPED, WAITS
@@ -21,8 +22,6 @@ from memsim.cpu import (
     next_task,
     queue_cpu,
     sleep_until,
-    start_stall,
-    stop_stall,
     stop_vcpu,
     unqueue_cpu,
     wake,
@@ -40,8 +39,15 @@ from memsim.pressure import average
 from memsim.reclaim import IDLE as NO_BATCH
 from memsim.reclaim import judge
 from memsim.reclaim import step as reclaim_step
-from memsim.restart import leave_request, start_running, stop_running
+from memsim.restart import (
+    end_running_stall,
+    leave_request,
+    stall_running,
+    start_running,
+    stop_running,
+)
 from memsim.state import (
+    COMPACTOR,
     CPU_HALTED,
     CPU_IDLE,
     CPU_RUNNING,
@@ -168,8 +174,7 @@ def _pays(m: Machine, e: int, k: int, t: float) -> bool:
     if what == RECLAIMS:
         book_time(m, k, HOST_RECLAIM, cost)
         m.task[k].clock = t + cost
-        stop_running(m, k, t)
-        start_stall(m, k, OF_VCPU, t)
+        stall_running(m, k, OF_VCPU, t)
         _slice_to(m, e, t + cost, HOST_RECLAIM, GOES_ON, t)
     return True
 
@@ -196,8 +201,7 @@ def _run_script(m: Machine, e: int, k: int, t: float) -> None:
         if what == BURNT and used > 0.0:
             # Direct compaction too (__alloc_pages_direct_compact of mm/page_alloc.c).
             if cls == HOST_RECLAIM or cls == GUEST_RECLAIM or cls == COMPACTION:
-                stop_running(m, k, t)
-                start_stall(m, k, OF_VCPU if cls == HOST_RECLAIM else OF_TASK, t)
+                stall_running(m, k, OF_VCPU if cls == HOST_RECLAIM else OF_TASK, t)
             _slice_to(m, e, tk.clock, cls, GOES_ON, t)
             return
         if used >= limit or (used > 0.0 and m.cpu[e].owed > 0):
@@ -214,11 +218,27 @@ def _run_script(m: Machine, e: int, k: int, t: float) -> None:
 
 
 @kernel
+def _scanned(m: Machine, g: int) -> int:
+    return int(m.guest[g].async_scan + m.guest[g].direct_scan)
+
+
+@kernel
+def _reclaims(m: Machine, k: int, scanned: int, asked: int) -> bool:
+    # Whether what a kernel task did is a stall of its guest: reclaim, kswapd's or for what the
+    # task allocates, as the balloon does (balance_pgdat, __perform_reclaim), and what kcompactd was
+    # asked for (kcompactd of mm/compaction.c); not what that does ahead of need.
+    tk = m.task[k]
+    return _scanned(m, tk.guest) > scanned or (tk.kind == COMPACTOR and asked != 0)
+
+
+@kernel
 def _run_kernel(m: Machine, e: int, k: int, t: float) -> None:
     # Let a kernel task do its next piece of work.
     tk = m.task[k]
     if owes(m, e) and _pays(m, e, k, t):
         return
+    seen = _scanned(m, tk.guest)
+    asked = m.guest[tk.guest].compact_asked
     cost, again, cls = kernel_step(m, e, k, t)
     if again == WAITS:  # for the host to back a page
         return
@@ -230,13 +250,14 @@ def _run_kernel(m: Machine, e: int, k: int, t: float) -> None:
     if cls == HOST_RECLAIM:
         if m.cpu[e].stage == NO_BATCH:
             wake_waiters(m, t)
-        stop_running(m, k, t)
-        start_stall(m, k, OF_VCPU, t)
+        stall_running(m, k, OF_VCPU, t)
     if cost <= 0.0 and again != 0.0:
         stop_running(m, k, t)
         stop_vcpu(m, e, k, FREE_VCPU, 0, t)
         _rest(m, k, again)
         return
+    if cls != HOST_RECLAIM and _reclaims(m, k, seen, asked):
+        stall_running(m, k, OF_TASK, t)
     tk.wake_s = again
     tk.clock = t + max(cost, 1e-7)
     _slice_to(m, e, tk.clock, cls, GOES_ON if again == 0.0 else SLEEPS, t)
@@ -416,9 +437,7 @@ def _slice_end(m: Machine, e: int, t: float) -> None:
         return
     k = cpu.task
     tk = m.task[k]
-    if tk.stalls:  # direct reclaim is over, for this slice
-        stop_stall(m, k, t)
-        start_running(m, k, t)
+    end_running_stall(m, k, t)  # reclaim is over, for this slice
     if tk.kind and cpu.why == SLEEPS and not owes(m, e):
         stop_running(m, k, t)
         stop_vcpu(m, e, k, FREE_VCPU, 0, t)
@@ -516,6 +535,8 @@ def _end_request(m: Machine, r: int, t: float) -> None:
 @kernel
 def _tick(m: Machine, t: float) -> None:
     average(m, t)
+    if m.host[0].sample_every_s > 0.0 and t >= m.host[0].sample_at:
+        sample_all(m, t)
     for g in range(m.host[0].guests):
         if m.guest[g].state == 2:
             use_in_passing(m, g, t)

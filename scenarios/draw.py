@@ -104,6 +104,7 @@ def _host(
         readahead_virtual=not (old or rotating),
         readahead_bytes=host.readahead,
         tick_s=host.tick,
+        sample_every_s=scenario.sensors.sampling,
         emulation=host.emulation,
         fast=host.fast,
         ksm=_ksm(place),

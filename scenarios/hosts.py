@@ -93,6 +93,7 @@ class SimulatedHosts:
             | (KSM_KNOBS if merges else frozenset())
         )
         self._with_agents = any(one.sensors.agents > 0 for one in several)
+        self._with_samples = any(one.sensors.sampling > 0 for one in several)
         self.threads = threads
         self.fleet = Fleet(hosts, threads)
         self._drawn: list[DrawnHost | None] = [None] * hosts
@@ -144,6 +145,7 @@ class SimulatedHosts:
             self._remembered.answers,
             self._applied(),
             with_agents=self._with_agents,
+            with_samples=self._with_samples,
         )
 
     def apply(self, decision: Decision) -> None:

@@ -35,6 +35,7 @@ def telemetry(
     applied: tuple[Ints, Floats],
     *,
     with_agents: bool,
+    with_samples: bool,
 ) -> Telemetry:
     """A reading of all hosts.
 
@@ -46,6 +47,7 @@ def telemetry(
         answers: the guests' own statistics, as far as known.
         applied: (H, G) targets sent [bytes] and their age [s].
         with_agents: the columns of agents are there, known or not.
+        with_samples: so are those of sampled memory.
     """
     present = guest["state"] > 0
     blank = _nothing_known(*present.shape)
@@ -54,6 +56,8 @@ def telemetry(
     columns |= _statistics(host, guest, facts, answers)
     if with_agents:
         columns |= _agent(host, facts, present, answers)
+    if with_samples:
+        columns |= _sampled(host, guest, facts)
     return blank._replace(**columns)
 
 
@@ -194,6 +198,17 @@ def _statistics(host: np.ndarray, guest: np.ndarray, facts: Facts, answers: Answ
     }
 
 
+def _sampled(host: np.ndarray, guest: np.ndarray, facts: Facts) -> Columns:
+    """Accessed memory, where the host samples it and a first sample is complete."""
+    known = (guest["state"] > 0) & (host["sample_every_s"] > 0)[:, None]
+    known &= guest["active_pages"] >= 0
+    age = host["time_s"][:, None] - guest["active_s"]
+    return {
+        "active_bytes": np.where(known, guest["active_pages"] * facts.page_bytes, UNKNOWN),
+        "active_age_s": np.where(known, age, np.nan),
+    }
+
+
 def _agent(host: np.ndarray, facts: Facts, present: Bools, answers: Answers) -> Columns:
     """What an agent inside reports; columns it would need more for stay absent."""
     there = present & facts.agent & (answers.time_s >= 0)
@@ -206,6 +221,7 @@ def _agent(host: np.ndarray, facts: Facts, present: Bools, answers: Answers) -> 
 
     return {
         "agent_age_s": np.where(there, host["time_s"][:, None] - answers.time_s, np.nan),
+        "agent_committed_bytes": whole("committed_pages", page),
         "agent_reserve_bytes": whole("wm_high", page),
         "agent_swap_used_bytes": whole("swap_used_pages", page),
         "agent_anonymous_bytes": whole("anon_pages", page),

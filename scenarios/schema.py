@@ -6,10 +6,10 @@ seconds; `draw` turns it, with a random key, into the pages of one simulated hos
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from configs.loading import Bytes, Config, Seconds
-from memsim.params import TLB_SHARE
+from memsim.params import PSI_PERIOD_S, TLB_SHARE
 from scenarios import check
 from scenarios.machine import AsyncFaults, Defragment, Hints, Host, Kernel, Reporting, Resizing
 from scenarios.quantities import GIB, NONE, Amount, AmountField
@@ -328,6 +328,17 @@ class Sensors(Config):
     agents: float = Field(
         default=0.0, ge=0, le=1, description="share of guests with an agent inside"
     )
+    sampling: Seconds = Field(
+        default=0.0,
+        description="the host samples what guests touch so often, as ESX every 30 s; 0: not",
+    )
+
+    @field_validator("sampling")
+    @classmethod
+    def _looks_rarely(cls, value: float) -> float:
+        if 0 < value < PSI_PERIOD_S:
+            raise ValueError(f"{value}: expected 0 or at least {PSI_PERIOD_S:g} s")
+        return value
 
 
 class Scenario(Config):

@@ -19,7 +19,10 @@ COUNTERS = (
     *("stats_oom_kills", "stats_alloc_stalls", "stats_async_scan", "stats_direct_scan"),
     *("stats_async_reclaim", "stats_direct_reclaim"),
 )
-AGENT = ("swap_used_pages", "anon_pages", "refaults", "psi_some_s", "psi_full_s", "wm_high")
+AGENT = (
+    *("swap_used_pages", "anon_pages", "refaults", "psi_some_s", "psi_full_s", "wm_high"),
+    "committed_pages",
+)
 
 
 class Answers(NamedTuple):
@@ -28,7 +31,7 @@ class Answers(NamedTuple):
     time_s: Floats  # (H, G) host clock, -1 never
     gauges: Ints  # (H, G, 4) GAUGES [pages]
     counters: Ints  # (H, G, 10) COUNTERS
-    agent: Floats  # (H, G, 6) AGENT, as of the same moment
+    agent: Floats  # (H, G, 7) AGENT, as of the same moment
 
 
 def no_answers(hosts: int, guests: int) -> Answers:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import scenarios
-from configs.loading import build, packaged
+from configs.loading import ConfigError, build, packaged
 from contract import telemetry as contract_telemetry
 from contract.arrays import UNKNOWN
 from contract.decision import Decision, hold
@@ -382,13 +382,32 @@ def test_agents_are_optional_columns() -> None:
     assert (column(reading, "agent_age_s") == reading.stats_age_s).all()
 
 
+def test_a_host_may_sample_what_guests_touch() -> None:
+    assert started(simple()).read().active_bytes is None
+    made = started(simple(sensors={"sampling": 30.0}))
+    made.advance(29.0)
+    reading = made.read()
+    contract_telemetry.check(reading)
+    assert (column(reading, "active_bytes") == -1).all()
+    made.advance(62.0)
+    reading = made.read()
+    active = column(reading, "active_bytes")
+    assert (active > 0).all() and (active <= reading.current_bytes).all()
+    assert column(reading, "active_age_s") == pytest.approx(2.0)
+
+
+def test_who_samples_too_often_is_told_so() -> None:
+    with pytest.raises(ConfigError, match=r"sensors\.sampling.*0 or at least 2 s"):
+        scenarios.load("small", ["sensors.sampling=1s"])
+
+
 def test_the_page_of_policies_says_what_no_simulated_host_reports() -> None:
-    reading = started(simple(sensors={"agents": 1.0})).read()
+    reading = started(simple(sensors={"agents": 1.0, "sampling": 30.0})).read()
     optional = [name for name, about in COLUMNS.items() if about.optional]
     sampled = [name for name in optional if name.startswith(("active", "agent"))]
     absent = {name for name in sampled if getattr(reading, name) is None}
-    stood_in_for = {"active_bytes", "agent_committed_bytes", "agent_working_set_bytes"}
-    unread = {"active_age_s", "agent_load"}  # by any baseline
+    stood_in_for = {"agent_working_set_bytes"}
+    unread = {"agent_load"}  # by any baseline
     assert absent == stood_in_for | unread
     page = (Path(__file__).parents[2] / "docs" / "policies.md").read_text()
     told = set(re.findall(r"The simulator\s+fills\s+no\s+`(\w+)`", page))

@@ -59,6 +59,7 @@ class _KernelLowering(NativeLowering):
     _name = "kernel_lowering"
 
     def run_pass(self, state: Any) -> bool:  # noqa: ANN401  numba has no types
+        """Lower one kernel into a library of its own, with a handle that refuses to be called."""
         context = state.targetctx
         library = _KernelLibrary(context.codegen(), state.func_id.func_qualname)
         library.enable_object_caching()

@@ -12,6 +12,7 @@ the page cache, free guest memory does not; shrinking is held to 5 % a turn, gro
 guests are treated alike, and nobody reserves memory that several of them grow into at once.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -139,7 +140,7 @@ class MomState(NamedTuple):
     evaluated_at_s: Floats  # (H,) when the policy was evaluated last, NaN before the first wake
 
 
-class Manager:
+class Manager(ABC):
     """Samples at every wake, evaluates its policy when that is due, leaves all alone in between."""
 
     name = ""
@@ -177,13 +178,13 @@ class Manager:
         state = MomState(guests, host, np.where(due, now_s, last_s))
         return decision, state, now_s + c.period_s
 
+    @abstractmethod
     def _targets(self, host: HostSamples, guests: GuestSamples) -> Floats:
         """(H, G) [KiB] what the balloon policy sets, NaN nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _control(self, seen: _mom_ksm.KsmSeen) -> KsmControls:
         """What the KSM policy sets."""
-        raise NotImplementedError
 
     def _known(self, telemetry: Telemetry) -> Bools:
         """(H, G) guests that the manager knows of."""

@@ -11,10 +11,8 @@ runs/<name>/config.yaml     the whole configuration, as resolved
 """
 
 import fcntl
-import importlib.metadata
 import json
 import os
-import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 
+import configs.versions
 from agents.learned.settings import TrainConfig
 from agents.learned.shelf import Shelf
 from agents.onnx_policy import CONTRACT, MODEL
@@ -75,17 +74,7 @@ def differences(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[Dif
 
 def versions() -> dict[str, str]:
     """Versions of what the numbers of a run may depend on."""
-    found = {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "threads": str(torch.get_num_threads()),
-    }
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    return configs.versions.versions(PACKAGES) | {"threads": str(torch.get_num_threads())}
 
 
 class RunFolder:

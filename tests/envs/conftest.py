@@ -11,7 +11,7 @@ assert memsim.jit.CACHE_FOLDER
 
 @pytest.fixture(scope="session", autouse=True)
 def starts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep warm-ups of this session together, apart from the user's."""
+    """Keep the tests' warm-ups together, apart from the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -58,6 +58,15 @@ def groups(source: str) -> Iterator[Group]:
     yield group
 
 
+def _assumed(source: str) -> str:
+    everything = [one for group in groups(source) for one in group.parameters]
+    names = [f"`{one.name}`" for one in everything if re.search("assumed|recalled", one.meaning)]
+    return (
+        f"{len(names)} of {len(everything)} have no published source, only a range that they are"
+        f" assumed to lie in: {', '.join(names)}."
+    )
+
+
 def table(source: str) -> str:
     """Render all groups as Markdown, the meaning of the source tags below."""
     lines: list[str] = []
@@ -67,6 +76,7 @@ def table(source: str) -> str:
         for name, value, meaning in group.parameters:
             lines.append(f"| `{name}` | {value} | {meaning.replace('|', '/')} |")
         lines.append("")
+    lines += [_assumed(source), ""]
     doc = ast.get_docstring(ast.parse(source)) or ""
     lines.append(doc[doc.index("Sources:") :] if "Sources:" in doc else doc)
     return "\n".join(lines)

@@ -63,11 +63,7 @@ def text(found: Document) -> str:
     missed = [(one, q) for one in found.experiments for q in one.quantities if not q.passed]
     if missed:
         parts += ["## Missed, and why\n"]
-        parts += [
-            f"- **{one.name}, {q.name}**: {table.measured(q)} instead of {table.bounds(q)},"
-            f" {q.by}. {q.why}\n"
-            for one, q in missed
-        ]
+        parts += _reasons(missed)
     parts.append("## The experiments\n")
     parts += [_about(one) for one in found.experiments]
     return "\n".join(parts)
@@ -145,8 +141,24 @@ def _table(rows: Sequence[tuple[ExperimentFound, QuantityFound]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _reasons(missed: Sequence[tuple[ExperimentFound, QuantityFound]]) -> list[str]:
+    """Each reason once, below all that it is the reason for."""
+    shared: dict[tuple[str, str], list[QuantityFound]] = {}
+    for one, q in missed:
+        shared.setdefault((one.name, q.why), []).append(q)
+    return [
+        "".join(
+            f"- **{name}, {q.name}**: {table.measured(q)} instead of {table.bounds(q)}, {q.by}.\n"
+            for q in quantities
+        )
+        + f"\n  {why}\n"
+        for (name, why), quantities in shared.items()
+    ]
+
+
 def _about(one: ExperimentFound) -> str:
     parts = [f"### {one.name} {one.title}\n", f"{one.set_up}\n", f"Source: {one.source}\n"]
+    parts.append(f"It takes {one.seconds:.0f} s of one core, all seeds.\n")
     if one.grain:
         parts.append(f"{one.grain}\n")
     for number, curves in enumerate(one.curves):

@@ -267,3 +267,20 @@ def test_a_disk_is_as_large_as_asked_and_nothing_on_it_is_alike(tmp_path: Path) 
     assert len(one) == len(other) == size
     pages = {found[at : at + 4096] for found in (one, other) for at in range(0, size, 4096)}
     assert len(pages) == 2 * size // 4096
+
+
+def test_what_real_guests_cannot_do_is_said_on_any_machine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert main(["run", "experiment_a", "--set", "guests.0.mechanisms.async_faults=on"]) == 2
+    assert "software emulation has none; expected off" in capsys.readouterr().err
+
+
+def test_files_in_the_wrong_order_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other.json").write_text('{"name": "of something else"}')
+    both = [str(tmp_path / "other.json")] * 2
+    assert main(["compare", *both]) == 2
+    assert "expected records, as `run` and `simulate` write" in capsys.readouterr().err

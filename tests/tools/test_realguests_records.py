@@ -103,6 +103,22 @@ def test_runs_that_share_no_mode_cannot_be_compared() -> None:
         compare.rows([made()], [made("simulated", "both")])
 
 
+def test_each_side_is_what_it_is_taken_for() -> None:
+    with pytest.raises(compare.NotComparable, match="real side: nothing is not real"):
+        compare.check_sides([made("simulated")], [made("simulated")])
+    with pytest.raises(compare.NotComparable, match="simulated side: both is not simulated"):
+        compare.check_sides([made()], [made("simulated"), made("real", "both")])
+
+
+def test_what_only_one_side_has_is_named() -> None:
+    real, simulated = [made(), made(mode="both")], [made("simulated")]
+    assert compare.left_out(real, simulated) == ["real only: a both"]
+    assert compare.left_out(real[:1], [*simulated, made("simulated", "balloon")]) == [
+        "simulated only: a balloon"
+    ]
+    assert compare.left_out(real[:1], simulated) == []
+
+
 def test_other_settings_are_another_experiment() -> None:
     other = replace(made("simulated"), settings=("host.cores=1",))
     with pytest.raises(compare.NotComparable):

@@ -158,7 +158,17 @@ def test_the_page_depends_on_the_document_alone(tmp_path: Path) -> None:
     text = (tmp_path / "one" / "validation.md").read_text()
     predicted, rest = text.split("## Calibrated")
     assert "work, async / block" in predicted and "rate" not in predicted.split("## Predicted")[1]
-    assert "**V4, rate**: 3.00 instead of 1.70–2.05, 46% above. Not explained yet." in rest
+    assert "**V4, rate**: 3.00 instead of 1.70–2.05, 46% above.\n\n  Not explained yet." in rest
+    assert "It takes 1 s of one core" in rest
+
+
+def test_a_reason_stands_once_below_all_that_it_is_for(tmp_path: Path) -> None:
+    one, other = (
+        replace(FOUND, name=name, values=(3.0,), missed="A slow disk.") for name in ("a", "b")
+    )
+    page.write(a_document(one, other), tmp_path / "validation.md")
+    text = (tmp_path / "validation.md").read_text()
+    assert "**V4, a**" in text and "**V4, b**" in text and text.count("A slow disk.") == 1
 
 
 def test_no_curve_hides_another(monkeypatch: pytest.MonkeyPatch) -> None:

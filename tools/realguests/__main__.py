@@ -14,6 +14,7 @@ from scenarios import Scenario, load
 from scenarios.schema import Mark
 from tools.realguests import compare, experiment, image, record, simulated
 from tools.realguests.modes import Mode
+from tools.realguests.plan import plan
 from tools.realguests.problems import Problem, Refused, Unavailable
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -90,6 +91,7 @@ def run(options: argparse.Namespace) -> None:
     """Run on real guests."""
     modes, settings = _modes(options.mode), tuple(options.set)
     scenario = _comparable(options.scenario, settings)
+    plan(scenario)  # refuses what real guests cannot do, on any machine
     image.require("qemu-system-x86_64")
     booted = image.find()
     found = []
@@ -115,8 +117,11 @@ def simulate(options: argparse.Namespace) -> None:
 def show(options: argparse.Namespace) -> None:
     """Compare two files."""
     real, ours = record.read(options.real), record.read(options.simulated)
+    compare.check_sides(real, ours)
     found = compare.rows(real, ours)
     print(compare.text(found))
+    for alone in compare.left_out(real, ours):
+        print(f"left out, {alone}")
     for problem in compare.orders_that_differ(found):
         print(f"order differs: {problem}")
     for problem in compare.beyond(found):

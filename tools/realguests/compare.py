@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
 
 class NotComparable(Problem):
-    """Two files that have no run of the same scenario and mode."""
+    """Two files that have no run of the same scenario and mode, or not one side each."""
 
 
 def swap_in_mib(record: Record) -> float:
@@ -114,6 +114,31 @@ def _rows(real: Sequence[Record], simulated: Sequence[Record]) -> Iterator[Row]:
             means = [_mean([measure.of(one) for one in side]) for side in (ours, theirs)]
             if not all(map(math.isnan, means)):
                 yield Row(ours[0].mode, measure, *means)
+
+
+def check_sides(real: Sequence[Record], simulated: Sequence[Record]) -> None:
+    """See that each side is what it is taken for.
+
+    Raises:
+        NotComparable: it is not.
+    """
+    for side, records in (("real", real), ("simulated", simulated)):
+        strangers = sorted({one.mode for one in records if one.side != side})
+        if strangers:
+            raise NotComparable(
+                f"the {side} side: {', '.join(strangers)} is not {side}; expected the file of real"
+                " guests first, then that of the simulator"
+            )
+
+
+def left_out(real: Sequence[Record], simulated: Sequence[Record]) -> list[str]:
+    """What only one side has, so that nothing can be said of it."""
+    keys = [{_key(one) for one in side} for side in (real, simulated)]
+    return [
+        f"{name} only: {_names([one for one in side if _key(one) not in other])}"
+        for name, side, other in (("real", real, keys[1]), ("simulated", simulated, keys[0]))
+        if any(_key(one) not in other for one in side)
+    ]
 
 
 def _key(record: Record) -> tuple[str, str, tuple[str, ...]]:

@@ -104,13 +104,19 @@ def read(path: Path) -> list[Record]:
     """
     try:
         document = json.loads(path.read_bytes())
+        if not isinstance(document, dict) or "format" not in document:
+            raise RecordError(
+                f"{path}: expected records, as `run` and `simulate` write with --json"
+            )
         if document["format"] != FORMAT:
             raise RecordError(f"{path}: format {document['format']}; expected {FORMAT}")
         return [_record(found) for found in document["runs"]]
     except OSError as error:
         raise RecordError(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RecordError(f"{path}: holds no records: {error!r}") from error
+    except KeyError as error:
+        raise RecordError(f"{path}: holds no records: no field {error}") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RecordError(f"{path}: holds no records: {error}") from error
 
 
 def _record(found: Mapping[str, Any]) -> Record:

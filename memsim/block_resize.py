@@ -297,6 +297,7 @@ def resize_blocks(m: Machine, e: int, k: int, t: float) -> tuple[float, float, i
     g = m.task[k].guest
     gs = m.guest[g]
     change = missing(m, g)
+    taken = gs.balloon_pages
     cost, again, cls = 0.0, NEVER, BY_BALLOON
     if change <= 0:
         _drop_trial(m, g)
@@ -307,5 +308,7 @@ def resize_blocks(m: Machine, e: int, k: int, t: float) -> tuple[float, float, i
         cost, again, cls = _shrink_balloon(m, e, k, change, t)
     elif change > 0:
         cost, again, cls = _shrink_virtio_mem(m, e, k, t)
+    if gs.balloon_pages != taken:
+        gs.moved_s = t
     gs.resize_s += cost
     return cost, again, cls

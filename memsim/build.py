@@ -462,8 +462,7 @@ class _Builder:
     def groups(self) -> list[dict[str, Any]]:
         """Return the rows of all cgroups, row 0 standing for the global list."""
         own = [
-            Cgroup(high_pages=guest.high_pages, low_pages=guest.low_pages)
-            for guest in self.spec.guests
+            Cgroup(guest.max_pages, guest.high_pages, guest.low_pages) for guest in self.spec.guests
         ]
         return [
             {

@@ -11,6 +11,7 @@ from memsim import views
 from memsim.account import N_CLASSES
 from memsim.build import build
 from memsim.invariants import check
+from memsim.jit import say_if_cold
 from memsim.machine import FIELDS, NAMES, Machine
 from memsim.spec import HostSpec
 
@@ -44,6 +45,7 @@ class Fleet:
     """
 
     def __init__(self, hosts: int, threads: int | None = None) -> None:
+        say_if_cold()
         self.hosts = hosts
         self._threads = max(1, min(hosts, threads or os.cpu_count() or 1))
         self._pool = ThreadPoolExecutor(self._threads - 1) if self._threads > 1 else None

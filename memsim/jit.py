@@ -13,6 +13,7 @@ faster and runs no slower.
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +40,16 @@ CACHE_FOLDER = _cache_folder()
 # Both: numba re-reads its environment whenever a NUMBA_* variable changes.
 _settings: Any = config
 _settings.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"] = CACHE_FOLDER
+
+
+def say_if_cold() -> None:
+    """Say that kernels are going to be compiled, if they are not in the cache yet."""
+    if not any(Path(CACHE_FOLDER).rglob("*.nbi")):
+        print(
+            f"Compiling the simulator's kernels into {CACHE_FOLDER}: a minute or two, once ...",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 class _KernelLibrary(codegen.JITCodeLibrary):

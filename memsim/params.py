@@ -64,6 +64,7 @@ COLLAPSE_MAX_SWAP = 64  # [small pages] of 2 MiB that it reads from swap: max_pt
 COLLAPSE_RETRY_S = 60.0  # alloc_sleep_millisecs, after it found no free block
 COMPACT_BATCH = 32  # [small pages] COMPACT_CLUSTER_MAX
 OUT_OF_PUFF_S = 0.2  # balloon sleeps after a failed allocation
+AS_NEAR_S = 5.0  # a size that has not moved for so long is as near its target as it gets; assumed
 ASYNC_PER_VCPU = 64  # outstanding asynchronous faults of a vCPU
 HALT_TICK_S = 4e-3  # CONFIG_HZ=250: a timer interrupt may switch task in a halted vCPU
 SLICE_S = 3e-3  # CFS: minimum granularity on 8 CPUs, 0.75 ms * (1 + log2 8)

@@ -28,6 +28,7 @@ from memsim.jit import kernel
 from memsim.lists import guest_push, guest_row
 from memsim.machine import Machine
 from memsim.params import (
+    AS_NEAR_S,
     BALLOON_BATCH,
     BALLOON_HUGE_DEFLATE_S,
     OUT_OF_PUFF_S,
@@ -101,7 +102,7 @@ def set_target(m: Machine, g: int, pages: int, t: float) -> None:
     if pages == gs.target_pages:
         return
     gs.target_pages = pages
-    gs.resize_at = t + gs.resize_delay_s
+    gs.resize_at = gs.moved_s = t + gs.resize_delay_s
     if gs.stuck:
         return
     if is_soft(m, g) and gs.resize_delay_s <= 0.0:
@@ -123,13 +124,17 @@ def taken(m: Machine, g: int) -> int:
 
 
 @kernel
-def reached(m: Machine, g: int) -> bool:
+def reached(m: Machine, g: int, t: float) -> bool:
     """Tell whether a guest has the size that it was asked to have, as near as its way allows.
 
     A free-memory target is soft: kswapd fills up to the raised high watermark, which the scale
     factor may leave below what was asked for, and rests until free memory is below the low one.
+    A balloon, or who plugs blocks, goes on trying where there is nothing more to be had; what has
+    not moved for AS_NEAR_S is as near as it gets, who never answers too.
     """
     gs = m.guest[g]
+    if not is_soft(m, g) and t >= gs.moved_s + AS_NEAR_S:
+        return True
     if gs.goal_pages != gs.target_pages or gs.target_pages == NOBODY:
         return gs.target_pages == NOBODY
     if by_blocks(m, g):
@@ -217,6 +222,7 @@ def _move_balloon(m: Machine, k: int, t: float) -> tuple[float, float]:
     n = min(abs(change), batch_pages(m))
     if change < 0:
         n = deflate(m, g, n)
+        gs.moved_s = t
         gs.hypercalls += 1
         gs.resize_s += n * hs.c_deflate
         return n * hs.c_deflate, 0.0
@@ -224,6 +230,7 @@ def _move_balloon(m: Machine, k: int, t: float) -> tuple[float, float]:
     if gs.free_pages < gs.wm_target_low:
         wake_kswapd(m, g, t)
     if n > 0:
+        gs.moved_s = t
         gs.hypercalls += 1
         gs.resize_s += cost
         return cost, 0.0

@@ -199,7 +199,8 @@ class GuestSpec:
     emulator_used: int = -1  # pages of it that it works with, -1: EMULATOR_USED_PAGES at most
     swap_pages: int = 0  # the guest's own swap, on its disk
     disk: int = 0  # index into HostSpec.devices
-    cgroup: int = -1  # index into HostSpec.cgroups; -1: a group of its own, unlimited
+    cgroup: int = -1  # index into HostSpec.cgroups; -1: a group of its own
+    max_pages: int = -1  # memory.max of the group of its own, -1: none
     high_pages: int = -1  # memory.high of the group of its own, -1: none
     low_pages: int = 0  # memory.low of the group of its own
     hinting: Hinting = Hinting.NONE

@@ -114,8 +114,15 @@ def _check_guest(spec: HostSpec, guest: GuestSpec, at: str) -> None:
     need(report.every_s > 0, f"reporting.every_s: {report.every_s}, more than 0 expected")
     need(report.batch >= 1, f"reporting.batch: {report.batch}, at least 1 expected")
     need(NOBODY <= guest.cgroup < len(spec.cgroups), f"cgroup: {guest.cgroup}")
-    own = guest.cgroup == NOBODY or (guest.low_pages <= 0 and guest.high_pages == NOBODY)
-    need(own, f"cgroup: {guest.cgroup}: low_pages and high_pages are those of a group of its own")
+    limits = guest.max_pages != NOBODY or guest.low_pages > 0 or guest.high_pages != NOBODY
+    need(
+        guest.cgroup == NOBODY or not limits,
+        f"cgroup: {guest.cgroup}: max_pages, low_pages, high_pages are those of a group of its own",
+    )
+    need(
+        guest.max_pages == NOBODY or guest.max_pages > guest.emulator_pages,
+        f"max_pages: {guest.max_pages}, more than emulator_pages expected",
+    )
     for j, task in enumerate(guest.tasks):
         for i, phase in enumerate(task.phases):
             _check_phase(guest, task, phase, f"{at}.tasks[{j}].phases[{i}]")

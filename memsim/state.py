@@ -439,6 +439,7 @@ guest_dtype = np.dtype(
         ("upkeep", "i4"),  # request that fetches what is always in use, or NOBODY
         ("io_first", "i4"),  # disk request that keeps its pages while it waits for a frame
         ("resize_at", "f8"),
+        ("moved_s", "f8"),  # when the balloon last came nearer to its target, or got one
         # CPU
         ("runnable", "i4"),
         ("queued", "i4"),  # vCPUs that wait for a core

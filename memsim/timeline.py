@@ -60,10 +60,10 @@ def set_low(m: Machine, c: int, pages: int) -> None:
 
 
 @kernel
-def _holds_up(m: Machine, i: int) -> bool:
+def _holds_up(m: Machine, i: int, t: float) -> bool:
     en = m.entry[i]
     if en.act == WAIT_TARGET:
-        return not reached(m, en.guest)
+        return not reached(m, en.guest, t)
     if en.act == WAIT_EVENT:
         return m.signal[m.guest[en.guest].event0 + en.index].count < en.value
     if en.act == WAIT_LIMIT:
@@ -115,7 +115,7 @@ def turn(m: Machine, t: float) -> None:
     i = hs.entry
     if i >= hs.entries:
         return
-    if _holds_up(m, i):
+    if _holds_up(m, i, t):
         schedule(m, tick_entity(m) + 1, t + LOOK_S, NOBODY)
         return
     _do(m, i, t)

@@ -5,7 +5,6 @@ import time
 import numpy as np
 
 from memsim.fleet import Fleet
-from memsim.jit import CACHE_FOLDER
 from memsim.spec import (
     Device,
     DeviceKind,
@@ -32,7 +31,6 @@ def warm() -> None:
 
 def main() -> None:
     """Compile, telling how long it takes."""
-    print(f"Compiling memsim's kernels into {CACHE_FOLDER} (half a minute, once) ...", flush=True)
     start = time.monotonic()
     warm()
     print(f"Kernels are ready after {time.monotonic() - start:.0f} s.")

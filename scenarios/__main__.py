@@ -14,6 +14,7 @@ from configs.loading import ConfigError, check_writable, write_atomic
 from configs.quantities import parse_seconds
 from contract.host import HostError
 from contract.policy import Policy, PolicyError
+from scenarios.check import ignored, resizes
 from scenarios.ledger import ledger, series
 from scenarios.outcome import Outcome, run
 from scenarios.schema import Scenario
@@ -78,6 +79,13 @@ def main(given: Sequence[str] | None = None) -> int:
             check_writable(options.json)
         scenario = scenarios.load(options.scenario, options.set)
         policy = load_policy(options.policy, {}) if options.policy else None
+        if policy is not None and not resizes(scenario):
+            raise ConfigError(
+                f"{options.scenario}: --policy {options.policy}: expected a guest with"
+                " mechanisms.resize other than none; nobody here follows a target"
+            )
+        for line in ignored(scenario):
+            print(f"{options.scenario}: {line}", file=sys.stderr)
         outcome = _watched(scenario, options, policy)
         found = ledger(outcome)
         about = {"scenario": scenario.name, "seed": options.seed, "policy": options.policy}

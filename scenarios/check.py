@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from scenarios.schema import Guest, OfCgroup, Scenario
 
 
+HUGE_GRAIN = 65536  # [bytes] the coarsest pages that a block of 2 MiB is modelled with
+
+
 def problems(scenario: Scenario) -> Iterator[str]:
     """Everything that cannot be: field path, value and expectation each."""
     yield from _names_differ(scenario)
@@ -68,12 +71,16 @@ def _guest(scenario: Scenario, guest: Guest) -> Iterator[str]:
         yield f"emulator_used: {used}: expected at most emulator, {guest.emulator}"
     if guest.emulator % host.page:
         yield f"emulator: {guest.emulator}: expected a multiple of host.page, {host.page}"
-    for field in ("high", "low"):
+    for field in ("max", "high", "low"):
         size = getattr(guest, field)
         if size is not None and size % host.page:
             yield f"{field}: {size}: expected a multiple of host.page, {host.page}"
         if size is not None and guest.cgroup is not None:
             yield f"{field}: {size}: expected none here, but in host.cgroups.{guest.cgroup}"
+    if guest.max is not None and guest.emulator >= guest.max:
+        yield f"max: {guest.max}: expected more than its emulator, {guest.emulator}"
+    if guest.mechanisms.huge_pages and host.page > HUGE_GRAIN:
+        yield f"mechanisms.huge_pages: true: {_fine(host.page)}"
     if guest.cgroup is not None:
         if guest.cgroup not in host.cgroups:
             yield f"cgroup: {guest.cgroup!r}: {expected_one_of(list(host.cgroups))}"
@@ -88,6 +95,10 @@ def _guest(scenario: Scenario, guest: Guest) -> Iterator[str]:
         return
     yield from _fits(work, guest, host.page)
     yield from _never_signalled(work, _signalled_by_host(scenario, guest))
+
+
+def _fine(page: int) -> str:
+    return f"expected false, or host.page of at most {HUGE_GRAIN}, not {page}"
 
 
 def _fits(work: Work, guest: Guest, page: int) -> Iterator[str]:
@@ -151,6 +162,30 @@ def _timeline(scenario: Scenario) -> Iterator[str]:
             known = events(work_of(scenario, guests[entry.guest]))
             if entry.event not in known:
                 yield f"{path}.event: {entry.event!r}: {expected_one_of(known)}"
+
+
+def ignored(scenario: Scenario) -> Iterator[str]:
+    """What the timeline asks for in vain; an experiment may want that in one of its arms."""
+    guests = {name: guest for guest in scenario.guests for name in guest.names}
+    for number, entry in enumerate(scenario.timeline):
+        if entry.do == "target" and not _resizes(scenario, guests[entry.guest]):
+            yield (
+                f"timeline.{number}: target: {entry.guest} ignores it, as its mechanisms.resize is"
+                " none"
+            )
+
+
+def resizes(scenario: Scenario) -> bool:
+    """Whether some guest of the scenario may follow a target."""
+    if any(_resizes(scenario, guest) for guest in scenario.guests):
+        return True
+    drawn = scenario.most_guests > sum(guest.count for guest in scenario.guests)
+    ways = {scenario.arm.resize} if scenario.arm.resize else set(scenario.randomise.resize)
+    return drawn and ways != {"none"}
+
+
+def _resizes(scenario: Scenario, guest: Guest) -> bool:
+    return (scenario.arm.resize or guest.mechanisms.resize) != "none"
 
 
 def _limit(scenario: Scenario, entry: OfCgroup, guests: dict[str, Guest]) -> Iterator[str]:
@@ -239,6 +274,10 @@ def _never_signalled(work: Work, by_host: set[str]) -> Iterator[str]:
 
 def _drawn(scenario: Scenario) -> Iterator[str]:
     drawn, host = scenario.randomise, scenario.host
+    if scenario.arm.huge_pages and host.page > HUGE_GRAIN:
+        yield f"arm.huge_pages: true: {_fine(host.page)}"
+    if drawn.huge_pages and host.page > HUGE_GRAIN:
+        yield f"randomise.huge_pages: {drawn.huge_pages}: {_fine(host.page)}"
     for name in drawn.profiles:
         try:
             work = profiles.find(name, scenario.profiles)

@@ -18,7 +18,7 @@ from contract.host import Refused
 from contract.telemetry import Telemetry
 from memsim.fleet import Fleet, Mark
 from memsim.fleet import Snapshot as FleetSnapshot
-from scenarios import reading, sensors
+from scenarios import reading, room, sensors
 from scenarios.draw import DrawnHost, draw
 from scenarios.facts import Facts, blank, describe
 from scenarios.machine import Kernel
@@ -92,6 +92,8 @@ class SimulatedHosts:
             | (CGROUP_LIMITS if limits else frozenset())
             | (KSM_KNOBS if merges else frozenset())
         )
+        for one in several:
+            room.check_scenario(one, hosts if len(several) == 1 else 1)
         self._with_agents = any(one.sensors.agents > 0 for one in several)
         self._with_samples = any(one.sensors.sampling > 0 for one in several)
         self.threads = threads
@@ -118,6 +120,8 @@ class SimulatedHosts:
         if len(keys) != len(chosen):
             raise ValueError(f"reset: {len(keys)} keys for {len(chosen)} hosts")
         drawn = [self._draw(row, as_key(key)) for row, key in zip(chosen, keys, strict=True)]
+        names = [self.scenarios[row].name for row in chosen]
+        room.check_specs(names, [one.spec for one in drawn], self.hosts)
         self.fleet.reset([one.spec for one in drawn], chosen)
         self._put(chosen, drawn, _nothing(len(chosen), self.guests))
 

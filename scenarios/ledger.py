@@ -87,6 +87,7 @@ def ledger(outcome: Outcome) -> dict[str, Any]:
             if last != END or not outcome.by_mark
         ],
         "missed_marks": list(outcome.missed),
+        "guests": _guests(outcome),
         "tasks": _tasks(outcome),
     }
 
@@ -148,6 +149,15 @@ def series(outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def _guests(outcome: Outcome) -> dict[str, dict[str, Any]]:
+    """What became of each guest in the whole run."""
+    last = outcome.at(END).guest
+    return {
+        guest: {"host_kills": int(last["host_kills"][slot])}
+        for slot, guest in enumerate(outcome.guests)
+    }
+
+
 def _tasks(outcome: Outcome) -> list[dict[str, Any]]:
     view = outcome.at(END).task
     return [
@@ -157,6 +167,7 @@ def _tasks(outcome: Outcome) -> list[dict[str, Any]]:
             "started_s": _known(view["started_s"][slot, place]),
             "finished_s": _known(view["finished_s"][slot, place]),
             "seconds": _known(outcome.job_s(task, guest)),
+            "job": outcome.jobs[slot][place],
         }
         for slot, guest in enumerate(outcome.guests)
         for place, task in enumerate(outcome.tasks[slot])

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from configs.loading import Bytes, Config, Seconds
 from memsim.params import ROTATION_S
@@ -20,6 +20,10 @@ class Kernel(StrEnum):
 
     OLD = "2011"
     MODERN = "modern"
+
+
+# A year is easily taken for a number.
+KernelField = Annotated[Kernel, BeforeValidator(lambda year: "2011" if year == 2011 else year)]
 
 
 class DevicePreset(StrEnum):
@@ -153,8 +157,8 @@ class Ksm(Config):
     run: Literal[0, 1, 2] = Field(default=1, description="0 stopped, 1 runs, 2 unmerges")
     pages_to_scan: int = Field(default=100, ge=0, description="of 4 KiB, before each sleep")
     sleep: Seconds = Field(default=0.02, ge=1e-3, description="between batches")
-    max_page_sharing: int = Field(default=256, ge=2)
-    use_zero_pages: bool = False
+    max_page_sharing: int = Field(default=256, ge=2, description="pages of one frame at most")
+    use_zero_pages: bool = Field(default=False, description="pages of zeros share the zero page")
 
     def spec(self) -> KsmSpec:
         """The settings as the simulator takes them."""
@@ -177,7 +181,9 @@ class Host(Config):
         default=None, description="left out: follows from randomise.overcommit"
     )
     cores: int = Field(default=4, ge=1)
-    tick: Seconds = Field(default=0.01, gt=0)
+    tick: Seconds = Field(
+        default=0.01, gt=0, description="a task runs ahead of the others by so much at most"
+    )
     emulation: float = Field(
         default=1.0, ge=1, description="guest kernels take so many times longer: software emulation"
     )
@@ -185,7 +191,10 @@ class Host(Config):
         default=False,
         description="jump over touches that change nothing: other draws, the same distribution",
     )
-    kernel: Kernel = Kernel.MODERN
+    kernel: KernelField = Field(
+        default=Kernel.MODERN,
+        description="of host and guests; 2011: cgroup v1, one LRU, no dirty bits in the EPT",
+    )
     swappiness: int | None = Field(
         default=None,
         ge=0,
@@ -201,11 +210,13 @@ class Host(Config):
         default={"disk": DeviceConfig(preset=DevicePreset.SSD)}, min_length=1
     )
     guest_disk: str | None = Field(default=None, description="left out: the first device")
-    swap: Swap | None = None
+    swap: Swap | None = Field(default=None, description="left out: a host without swap")
     readahead: Bytes = Field(
         default=32768, description="window of its swap readahead: 4KiB << page-cluster"
     )
-    cgroups: dict[str, CgroupConfig] = Field(default={})
+    cgroups: dict[str, CgroupConfig] = Field(
+        default={}, description="that guests share by naming them; others have one of their own"
+    )
     ksm: Ksm | None = Field(default=None, description="left out: a host without KSM")
     protection: Bytes | None = Field(
         default=None,

@@ -320,6 +320,7 @@ def guest_spec(
         emulator_used=-1 if guest.emulator_used is None else guest.emulator_used // place.page,
         swap_pages=swap,
         disk=list(host.devices).index(disk),
+        max_pages=-1 if guest.max is None else guest.max // place.page,
         high_pages=-1 if guest.high is None else guest.high // place.page,
         low_pages=(guest.low or 0) // place.page,
         cgroup=-1 if guest.cgroup is None else list(host.cgroups).index(guest.cgroup),

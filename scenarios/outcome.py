@@ -17,6 +17,7 @@ from contract.policy import Policy
 from memsim.account import CLASSES
 from memsim.fleet import Mark
 from memsim.spec import Op, Task
+from scenarios.facts import ends
 from scenarios.hosts import SimulatedHosts
 from scenarios.randomness import Key
 from scenarios.schema import Scenario
@@ -115,6 +116,7 @@ class Outcome:
     page_bytes: int
     guests: tuple[str, ...]
     tasks: tuple[tuple[str, ...], ...]  # of each guest
+    jobs: tuple[tuple[bool, ...], ...]  # of each task: whether it comes to an end by itself
     delays_s: tuple[tuple[float, ...], ...]  # of each task: how long it sleeps before all else
     marks: tuple[tuple[str, Mark], ...]  # in the order of time, BEGIN and END included
     samples: Samples
@@ -237,6 +239,7 @@ class _Sampler:
             page_bytes=drawn.spec.page_bytes,
             guests=tuple(guest.name for guest in drawn.guests),
             tasks=tuple(guest.task_names for guest in drawn.guests),
+            jobs=tuple(tuple(map(ends, guest.tasks)) for guest in drawn.spec.guests),
             delays_s=tuple(
                 tuple(_delay_s(task) for task in guest.tasks) for guest in drawn.spec.guests
             ),

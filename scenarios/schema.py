@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from configs.loading import Bytes, Config, Seconds
 from memsim.params import PSI_PERIOD_S, TLB_SHARE
 from scenarios import check
-from scenarios.machine import AsyncFaults, Defragment, Hints, Host, Kernel, Reporting, Resizing
+from scenarios.machine import AsyncFaults, Defragment, Hints, Host, KernelField, Reporting, Resizing
 from scenarios.quantities import GIB, NONE, Amount, AmountField
 from scenarios.randomise import Randomise, Range, Vary
 from scenarios.recordings import Recordings
@@ -22,13 +22,27 @@ from scenarios.work import Profile, Work
 class Mechanisms(Config):
     """How host and guest work together."""
 
-    async_faults: AsyncFaults = AsyncFaults.ON
-    hinting: Hints = Hints.NONE
+    async_faults: AsyncFaults = Field(
+        default=AsyncFaults.ON,
+        description="while the host reads a page from swap the vCPU waits (off), halts, or runs"
+        " another task (on; in user mode only on a modern kernel)",
+    )
+    hinting: Hints = Field(
+        default=Hints.NONE,
+        description="how the host learns what is free: bitmap, the talk's, which it reads when it"
+        " is short; reporting, free page reporting of Linux",
+    )
     reporting: Reporting | None = Field(
         default=None, description="how, with hinting: reporting; left out: as mainline does"
     )
-    resize: Resizing = Resizing.BALLOON
-    deflate_on_oom: bool = True
+    resize: Resizing = Field(
+        default=Resizing.BALLOON,
+        description="how it follows a target; none: not at all; balloon_huge and virtio_mem: by"
+        " blocks of 2 MiB; free_target: the guest itself keeps the rest free",
+    )
+    deflate_on_oom: bool = Field(
+        default=True, description="the balloon gives back before the guest kills a program"
+    )
     huge_pages: bool = Field(default=False, description="2 MiB for anonymous memory of the guest")
     defrag: Defragment | None = Field(
         default=None,
@@ -53,7 +67,7 @@ class Arm(Config):
     defrag: Defragment | None = None
     tlb_share: float | None = Field(default=None, ge=0, le=1)
     movable_balloon: bool | None = None
-    kernel: Kernel | None = None
+    kernel: KernelField | None = None
 
 
 class Cooperation(Config):
@@ -85,7 +99,10 @@ class Guest(Config):
     on_demand: bool = Field(default=False, description="boots only when the timeline starts it")
     stop: Seconds | None = Field(default=None, description="is switched off at this time")
     boot: Seconds = Field(default=0.0, description="from power-on until its tasks start")
-    memory: Literal["fresh", "resident", "reclaimed"] = "fresh"
+    memory: Literal["fresh", "resident", "reclaimed"] = Field(
+        default="fresh",
+        description="at the start the host backs nothing of it, all of it, or has swapped it out",
+    )
     mechanisms: Mechanisms = Mechanisms()
     cooperation: Cooperation = Cooperation()
     own_swap: AmountField | None = Field(
@@ -96,7 +113,10 @@ class Guest(Config):
         default=None, description="of it in use all the time; left out: 3 MiB at most"
     )
     cgroup: str | None = Field(
-        default=None, description="left out: one of its own, without a limit"
+        default=None, description="shared by all that name it; left out: one of its own"
+    )
+    max: Annotated[Annotated[Bytes, Field(gt=0)] | None, NONE] = Field(
+        default=None, description="limit of the cgroup of its own, for each of `count`"
     )
     high: Annotated[Bytes | None, NONE] = Field(
         default=None, description="of the cgroup of its own; see cgroups"
@@ -106,7 +126,9 @@ class Guest(Config):
         description="of the cgroup of its own; left out: its share of host.protection, or none",
     )
     disk: str | None = Field(default=None, description="left out: the host's guest_disk")
-    lru: Literal["linux", "exact"] = "linux"
+    lru: Literal["linux", "exact"] = Field(
+        default="linux", description="exact: one list in the order of use, as cache simulators have"
+    )
     swappiness: int = Field(default=60, ge=0, le=200, description="of the guest's kernel")
     vary: Vary = Vary()
 
@@ -135,8 +157,10 @@ class Guest(Config):
 class Timed(Config):
     """An entry of the host's timeline, done at a time or some time after the entry before."""
 
-    at: Seconds | None = None
-    after: Seconds | None = None
+    at: Seconds | None = Field(default=None, description="at this time")
+    after: Seconds | None = Field(
+        default=None, description="instead: so long after the entry before; left out: at once"
+    )
 
     @model_validator(mode="after")
     def _one_time(self) -> Self:
@@ -346,17 +370,24 @@ class Scenario(Config):
 
     name: str = Field(min_length=1)
     description: str = ""
-    host: Host
+    host: Host = Field(description="the machine")
     profiles: dict[str, Profile] = Field(default={}, description="besides those of the library")
-    guests: tuple[Guest, ...] = ()
-    timeline: tuple[Entry, ...] = ()
+    guests: tuple[Guest, ...] = Field(default=(), description="beside those that are drawn")
+    timeline: tuple[Entry, ...] = Field(
+        default=(), description="what the host does, one entry after the other"
+    )
     randomise: Randomise = Randomise()
     replay: Replay | None = None
     recordings: Recordings = Recordings()
     sensors: Sensors = Sensors()
     arm: Arm = Field(default=Arm(), description="what overrides the mechanisms of all guests")
-    warm_up: Seconds = Field(default=600.0, description="left out of the metrics")
-    length: Seconds = Field(default=3600.0, gt=0, description="of what counts, after the warm-up")
+    warm_up: Seconds = Field(
+        default=600.0,
+        description="lived and left out of evaluate.py's metrics; `python -m scenarios` counts it",
+    )
+    length: Seconds = Field(
+        default=3600.0, gt=0, description="after the warm-up: a life is as long as both together"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -23,7 +23,15 @@ def alone(host: HostSpec, slot: int, resized: bool = False) -> HostSpec:
         host,
         ram_pages=host.reserved_pages + 2 * needed + SPARE_BYTES // host.page_bytes,
         guests=(
-            replace(guest, cgroup=-1, high_pages=-1, low_pages=0, resize=resize, start=memory),
+            replace(
+                guest,
+                cgroup=-1,
+                max_pages=-1,
+                high_pages=-1,
+                low_pages=0,
+                resize=resize,
+                start=memory,
+            ),
         ),
         cores=max(host.cores, guest.vcpus),
         cgroups=(),

@@ -23,6 +23,7 @@ MECHANISMS = {  # words -> counter of a guest, told where it is not 0
     "kills by its own kernel": "oom_kills",
     "kills by the host": "host_kills",
 }
+OFTEN = 3  # kills by the host that are no bad luck any more
 MERGED = {  # words -> gauge of the host
     "of guests' pages are in shared frames": "ksm_sharing_bytes",
     "are the zero page": "ksm_zero_bytes",
@@ -36,6 +37,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         found: what `scenarios.ledger.ledger` gave.
     """
     ends = found["marks"][1:]
+    if all(span["seconds"] == 0 for span in found["between"]):
+        yield f"nothing happened: the run ended at its last mark, at {ends[-1]['time_s']:g} s"
     for span, end in zip(found["between"], ends, strict=False):
         if span["seconds"] == 0:
             continue
@@ -53,8 +56,18 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         missed = ", ".join(found["missed_marks"])
         yield f"never came to {missed}: the scenario was over before, at {ends[-1]['time_s']:g} s"
     for task in found["tasks"]:
+        who = f"{task['guest']} {task['task']}"
         if task["seconds"] is not None:
-            yield f"{task['guest']} {task['task']}: done in {task['seconds']:.3f} s"
+            yield f"{who}: done in {task['seconds']:.3f} s"
+        elif task["job"]:
+            began = task["started_s"] is not None
+            yield f"{who}: {'not done' if began else 'not begun'} when the run ended"
+    for guest, fate in found["guests"].items():
+        if fate["host_kills"] >= OFTEN:
+            yield (
+                f"{guest}: the host killed it {fate['host_kills']} times; what it uses at once"
+                " does not fit into RAM and swap, or into its cgroup's limit"
+            )
 
 
 def _mechanisms(counters: dict[str, Any], at_end: dict[str, int]) -> Iterator[str]:

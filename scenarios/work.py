@@ -67,7 +67,11 @@ class Access(Config):
     """
 
     region: str
-    pattern: Literal["uniform", "zipf", "sequential", "loop", "stream", "append"] = "uniform"
+    pattern: Literal["uniform", "zipf", "sequential", "loop", "stream", "append"] = Field(
+        default="uniform",
+        description="sequential: from the region's beginning; loop: on from where the phase stopped"
+        " before; append: on from where any task stopped",
+    )
     stream: str | None = Field(default=None, description="pattern stream: which of the streams")
     zipf: float = Field(default=1.0, gt=0, description="exponent of the popularity of blocks")
     count: int | None = Field(
@@ -113,7 +117,9 @@ class Touch(Access):
 
     op: Literal["touch"]
     write: float = Field(default=0.0, ge=0, le=1, description="share of the accesses that store")
-    context: Literal["user", "kernel"] = "user"
+    context: Literal["user", "kernel"] = Field(
+        default="user", description="kernel: a modern guest cannot run another task meanwhile"
+    )
 
 
 class Read(Access):

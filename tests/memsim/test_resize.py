@@ -211,6 +211,31 @@ def waiting(resize: Resize, target: int, anonymous: int = 0) -> tuple[Fleet, boo
     return fleet, int(fleet.host[0]["marks"]) == 1
 
 
+@pytest.mark.parametrize("resize", [Resize.BALLOON, Resize.BALLOON_HUGE, Resize.VIRTIO_MEM])
+@pytest.mark.parametrize(("anonymous", "arrives"), [(0, True), (3800, False)])
+def test_the_wait_for_a_balloon_ends_where_it_goes_no_further(
+    resize: Resize, anonymous: int, arrives: bool
+) -> None:
+    fleet, ended = waiting(resize, 1024, anonymous)
+    seen = fleet.guest[0, 0]
+    assert ended
+    assert (seen["taken_pages"] == 4096 - 1024) == arrives
+    if not arrives:  # it has looked for longer, in vain
+        last_s = fleet.marks(0)[0].time_s
+        assert seen["moved_s"] <= last_s - params.AS_NEAR_S
+
+
+def test_who_never_answers_is_not_waited_for_for_ever() -> None:
+    stuck = guest(task(sleep(99.0)), stuck=True)
+    asked = (
+        Entry(Act.TARGET, at_s=2.0, guest=0, value=500),
+        Entry(Act.WAIT_TARGET, guest=0),
+        Entry(Act.MARK, value=1),
+    )
+    fleet = run(host(stuck, timeline=asked), 20.0)
+    assert fleet.marks(0)[0].time_s == pytest.approx(2.0 + params.AS_NEAR_S, abs=2e-3)
+
+
 @pytest.mark.parametrize("target", [4096, 4090, 3700, 3300, 100])
 @pytest.mark.parametrize("resize", [Resize.FREE_TARGET, Resize.FREE_TARGET_2011])
 def test_the_wait_for_a_soft_target_ends_where_its_watermarks_lead(

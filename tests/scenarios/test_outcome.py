@@ -250,3 +250,68 @@ def test_the_command_runs_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "host.cores: got 0" in capsys.readouterr().err
     assert main([str(path), "--policy", "nobody"]) == 2
     assert "nobody" in capsys.readouterr().err
+
+
+def told(tmp_path: Path, capsys: pytest.CaptureFixture[str], *changes: str) -> tuple[str, str]:
+    (tmp_path / "mine.yaml").write_text(dump(a_scenario()))
+    assert main([str(tmp_path / "mine.yaml"), *(f"--set={one}" for one in changes)]) == 0
+    printed = capsys.readouterr()
+    return printed.out, printed.err
+
+
+def test_jobs_that_are_not_done_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = "timeline=[{at: 2s, do: mark, name: end}]"
+    out, _ = told(tmp_path, capsys, later)
+    assert "a job-1: not done when the run ended" in out
+    assert "a other: done in 0.003 s" in out
+    waits = "guests.0.work.tasks.other.phases=[{op: touch, region: heap}]"
+    out, _ = told(tmp_path, capsys, later, waits)
+    assert "a other" not in out  # which has no end
+    out, _ = told(tmp_path, capsys, later, "guests.0.start=10s")
+    assert "a other: not begun when the run ended" in out
+
+
+def test_a_run_of_no_time_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = told(tmp_path, capsys, "timeline=[{at: 0s, do: mark, name: begin}]")
+    assert out.startswith("nothing happened: the run ended at its last mark, at 0 s")
+
+
+def test_a_guest_that_cannot_live_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["host.ram=96MiB", "host.swap=null", "guests.0.min=8MiB", "timeline=[]"]
+    out, _ = told(tmp_path, capsys, *small)
+    assert "a: the host killed it" in out and "does not fit into RAM and swap" in out
+
+
+def test_a_policy_without_anybody_to_follow_it_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text(dump(a_scenario()))
+    given = [str(tmp_path / "mine.yaml"), "--set", "guests.0.mechanisms.resize=none"]
+    assert main([*given, "--policy", "equal"]) == 2
+    assert "--policy equal: expected a guest with mechanisms.resize" in capsys.readouterr().err
+    target = "timeline=[{do: target, guest: a, size: 32MiB}]"
+    _, err = told(tmp_path, capsys, "guests.0.mechanisms.resize=none", target)
+    assert "timeline.0: target: a ignores it" in err
+
+
+def test_a_limit_of_its_own_holds_for_each_guest() -> None:
+    changes = ["guests.0.max=16MiB", "guests.0.count=2", "timeline=[]", "length=20s"]
+    found = run(build(Scenario, a_scenario().model_dump(mode="json"), "test", changes))
+    for name in ("a-1", "a-2"):
+        assert 0 < found.gauge_bytes("resident_pages", END, name) <= 16 * MIB
+        assert found.between().guest("host_swap_out", name) > 0
+    assert found.between().host("direct_reclaims") > 0
+
+
+def test_what_does_not_fit_this_machine_is_refused_before_it_is_begun(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text(dump(a_scenario()))
+    huge = ["--set", "guests.0.size=64TiB", "--set", "host.ram=64TiB"]
+    assert main([str(tmp_path / "mine.yaml"), *huge]) == 2
+    printed = capsys.readouterr().err
+    assert "needs about" in printed and "or a host.page above 65536" in printed

@@ -1,11 +1,14 @@
 """Wrong scenarios: each mistake is named with its place, its value and what was expected."""
 
 from copy import deepcopy
+from json import dumps as dump
 from typing import Any
 
 import pytest
 
+import scenarios
 from configs.loading import ConfigError, build
+from scenarios import check
 from scenarios.draw import draw
 from scenarios.machine import CgroupConfig
 from scenarios.schema import Scenario
@@ -70,6 +73,8 @@ MISTAKES = [
     ("host.devices.disk.preset", "zram", r"compressed memory holds no files"),
     ("host.readahead", "0KiB", r"readahead: 0: expected a power of two from 4KiB"),
     ("host.memory", 5, r"there is no such field"),
+    ("guests.0.max", "100KiB", r"guests.0.max: 102400: expected a multiple of host.page"),
+    ("guests.1.max", "64MiB", r"guests.1.max: 67108864: expected none here, but in host.cgroups"),
     ("guests.0.size", "-1", r"guests.0.size: got '-1'; expected a size"),
     ("guests.0.size", "257000KiB", r"guests.0.size: .*expected a multiple of host.page, 65536"),
     ("guests.0.min", "300MiB", r"min: 314572800: expected at most size"),
@@ -248,3 +253,39 @@ def test_no_limit_has_a_word_at_the_start_as_in_the_timeline() -> None:
     assert scenario.host.cgroups["box"] == CgroupConfig()
     assert scenario.guests[0].high is None
     assert draw(scenario, 0).spec.timeline[0].value == -1.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"guests.0.mechanisms": {"huge_pages": True}}, "guests.0.mechanisms.huge_pages: true"),
+        ({"arm": {"huge_pages": True}}, "arm.huge_pages: true"),
+        ({"randomise": {"huge_pages": 0.5}}, "randomise.huge_pages: 0.5"),
+    ],
+)
+def test_huge_pages_need_fine_pages(changes: dict[str, Any], says: str) -> None:
+    coarse = [f"{path}={dump(value)}" for path, value in changes.items()]
+    with pytest.raises(ConfigError, match=f"{says}: expected false, or host.page of at most 65536"):
+        build(Scenario, GOOD, "good", ["host.page=128KiB", *coarse])
+    assert build(Scenario, GOOD, "good", coarse).host.page == 65536
+
+
+def test_a_year_may_be_a_number() -> None:
+    for year in ("2011", '"2011"'):
+        made = build(Scenario, GOOD, "good", [f"host.kernel={year}", f"arm.kernel={year}"])
+        assert made.host.kernel == made.arm.kernel == "2011"
+    with pytest.raises(ConfigError, match="'2011' or 'modern'"):
+        build(Scenario, GOOD, "good", ["host.kernel=2012"])
+
+
+def test_targets_for_who_ignores_them_are_named() -> None:
+    plain = build(Scenario, GOOD, "good")
+    assert list(check.ignored(plain)) == [] and check.resizes(plain)
+    deaf = build(Scenario, GOOD, "good", ["guests.0.mechanisms.resize=none"])
+    assert list(check.ignored(deaf)) == [
+        "timeline.0: target: a ignores it, as its mechanisms.resize is none"
+    ]
+    assert check.resizes(deaf)
+    assert not check.resizes(build(Scenario, GOOD, "good", ["arm.resize=none"]))
+    assert check.resizes(scenarios.load("default"))
+    assert not check.resizes(scenarios.load("default", ["arm.resize=none"]))

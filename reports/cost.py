@@ -52,17 +52,17 @@ def minutes(
         scenario, seeds = own[0].setting.scenario, own[0].setting.seeds
         chosen = seeds[:HOSTS]
         sampled, all_hosts = (_pages(scenario, part) for part in (chosen, seeds))
-        rounds = sum(_lives(part) for part in own) + _references(own, grid, folder)
+        rounds = sum(_lives(part, config.end_s) for part in own) + _references(own, grid, folder)
         spent_s = (measure or cpu_s)(scenario, chosen, sample_s) * all_hosts / sampled
         lives_s = spent_s / sample_s * config.end_s * rounds
         total_s += OVERHEAD * lives_s / at_once
     return total_s / 60
 
 
-def _lives(part: Part) -> float:
+def _lives(part: Part, end_s: float) -> float:
     """How often the hosts live: a bound tries the future on copies of them."""
     policy = part.entrant.member.policy
-    return policy.lives if isinstance(policy, Bound) else 1.0
+    return policy.lives(end_s) if isinstance(policy, Bound) else 1.0
 
 
 def _pages(scenario: Scenario, seeds: Sequence[int]) -> int:

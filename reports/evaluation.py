@@ -164,8 +164,8 @@ def _run(
     threads: int | None,
 ) -> Results:
     grid = Grid(config.period, config.end_s)
-    batch = simulate(config, part.setting, part.entrant, passed, threads)
     each = [_by_slot(slots, grid, references) for slots in part.setting.alone]
+    batch = simulate(config, part.setting, part.entrant, each, passed, threads)
     episodes, guests, timelines = rows(batch, each, config.warm_up)
     return Results(tuple(episodes), tuple(guests), tuple(timelines))
 
@@ -174,10 +174,20 @@ def simulate(
     config: Evaluation,
     setting: Setting,
     entrant: Entrant,
+    alone: Sequence[Mapping[int, Work]],
     passed: Callable[[float], object],
     threads: int | None = None,
 ) -> Batch:
-    """One policy on all hosts of a setting, as one batch."""
+    """One policy on all hosts of a setting, as one batch.
+
+    Args:
+        config: the configuration.
+        setting: the hosts.
+        entrant: the policy and its guard.
+        alone: (H,) slot -> the guest's reference run, by which a bound judges futures.
+        passed: told of simulated seconds of hosts as they pass.
+        threads: of the simulator.
+    """
     count_hosts = len(setting.seeds)
     hosts = SimulatedHosts(setting.scenario, count_hosts, threads)
     hosts.reset(range(count_hosts), setting.seeds)
@@ -191,16 +201,51 @@ def simulate(
         fired[scored] += count(turn.interventions)[scored]
 
     sampler.wait_until(np.zeros(count_hosts))
+    keys = _keys(setting, entrant)
     policy = entrant.member.policy
     if isinstance(policy, Bound):
-        policy = policy.bind(hosts, entrant.guard)
+        policy = policy.bind(
+            hosts,
+            entrant.guard,
+            lambda: Future(sampler.fork(), config, keys, setting.drawn, alone),
+        )
     loop = Loop(hosts, policy, entrant.guard, sampler.wait_until)
     loop.run(np.full(count_hosts, config.end_s), watch)
-    keys = tuple(
+    return Batch(keys, setting.drawn, sampler.samples(), fired, tuple(sorted(left_out)))
+
+
+@dataclass(frozen=True, eq=False)
+class Future:
+    """An evaluation that goes on on copies of its hosts; judged as it will be itself."""
+
+    sampler: Sampler  # of its own
+    config: Evaluation
+    keys: tuple[Key, ...]
+    drawn: tuple[DrawnHost, ...]
+    alone: Sequence[Mapping[int, Work]]  # (H,) slot -> the guest's reference run
+
+    @property
+    def end_s(self) -> float:
+        """[s] When the episode ends."""
+        return self.config.end_s
+
+    def wait_until(self, until_s: np.ndarray) -> None:
+        """Let the hosts live until their times (H,)."""
+        self.sampler.wait_until(until_s)
+
+    def scores(self) -> np.ndarray:
+        """(H,) J of the episodes, at their end."""
+        fired = np.zeros((len(self.keys), len(NAMES)), np.int64)
+        batch = Batch(self.keys, self.drawn, self.sampler.samples(), fired)
+        episodes, _, _ = rows(batch, self.alone, self.config.warm_up)
+        return np.array([episode.j for episode in episodes])
+
+
+def _keys(setting: Setting, entrant: Entrant) -> tuple[Key, ...]:
+    return tuple(
         Key(entrant.arm, entrant.label, entrant.member.training_seed, setting.scenario.name, seed)
         for seed in setting.seeds
     )
-    return Batch(keys, setting.drawn, sampler.samples(), fired, tuple(sorted(left_out)))
 
 
 def _setting(scenario: Scenario, mechanisms: Arm, seeds: tuple[int, ...]) -> Setting:

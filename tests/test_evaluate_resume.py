@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from reports import evaluation, parts
 from reports.entrants import Entrant
 from reports.rows import Batch
 from reports.settings import Evaluation
+from reports.slowdown import Work
 
 ROOT = Path(__file__).parent.parent
 CONFIG = """\
@@ -66,11 +67,12 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         config: Evaluation,
         setting: evaluation.Setting,
         entrant: Entrant,
+        alone: Sequence[Mapping[int, Work]],
         passed: Callable[[float], object],
         threads: int | None,
     ) -> Batch:
         found.append((entrant.label, setting.name))
-        return original(config, setting, entrant, passed, threads)
+        return original(config, setting, entrant, alone, passed, threads)
 
     monkeypatch.setattr(evaluation, "simulate", noted)
     return found

@@ -9,6 +9,7 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from agents.bounds._foresight import Foresee
 from contract.guard import GuardConfig
 from contract.policy import Policy
 from scenarios.hosts import SimulatedHosts
@@ -22,12 +23,17 @@ class Bound(Protocol):
     def name(self) -> str:
         """What tables call it."""
 
-    @property
-    def lives(self) -> float:
-        """How often hosts live under it: once, and on each copy that it tries the future on."""
+    def lives(self, end_s: float) -> float:
+        """How often hosts live to `end_s` under it: once, and each copy for what it lives."""
 
-    def bind(self, hosts: SimulatedHosts, guard: GuardConfig) -> Policy[Any]:
-        """The policy for these hosts, which the loop must run with the same guard."""
+    def bind(self, hosts: SimulatedHosts, guard: GuardConfig, foresee: Foresee) -> Policy[Any]:
+        """The policy for these hosts, which the loop must run with the same guard.
+
+        Args:
+            hosts: at the beginning of their lives.
+            guard: of the loop.
+            foresee: gives the evaluation's own future and judgement.
+        """
 
 
 def names() -> tuple[str, ...]:

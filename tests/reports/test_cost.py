@@ -56,7 +56,7 @@ def test_what_was_done_before_costs_nothing(tmp_path: Path) -> None:
 
 def test_a_bound_lives_on_copies_too(tmp_path: Path) -> None:
     config = evaluation(policies=["static", "planner"])
-    lives = entrants(config)[1].member.policy.lives  # type: ignore[union-attr]
+    lives = entrants(config)[1].member.policy.lives(config.end_s)  # type: ignore[union-attr]
 
     def priced(who: Sequence[Entrant]) -> float:
         return cost.minutes(config, of(config, who), 1, tmp_path, lambda *_: 6.0)

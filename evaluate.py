@@ -116,6 +116,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--json", metavar="FILE", help="write every metric per episode and per guest"
     )
+    parser.add_argument("--fresh", action="store_true", help="forget what was kept, and run anew")
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--name", help="write into runs/NAME; default: the configuration's name")
     place.add_argument("--out", metavar="DIR", help="write into this folder")
@@ -123,6 +124,8 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(given)
     if options.threads is not None and options.threads < 1:
         parser.error(f"--threads: {options.threads}: expected 1 or more")
+    if options.fresh and options.density:
+        parser.error("--fresh: --density begins anew in a folder of its own; say --name or --out")
     if options.json and options.density:
         parser.error("--json: is not written by --density; runs/NAME/density/density.csv is")
     return options
@@ -159,6 +162,8 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
         return
     for sentence in workloads.traces:
         print(sentence)
+    if options.fresh:
+        folder.forget(where)
     content = folder.digest(config, found, workloads)
     results = folder.kept(where, content)
     reused = results is not None

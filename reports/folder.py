@@ -25,7 +25,7 @@ import reports
 import scenarios
 from agents import bounds, onnx_policy
 from configs.loading import dump, write_atomic
-from reports import figures, page, plotstyle, storage, tables, talk
+from reports import figures, page, parts, plotstyle, storage, tables, talk
 from reports.entrants import Entrant
 from reports.episodes import Results
 from reports.settings import Evaluation
@@ -128,6 +128,19 @@ def locked(folder: Path) -> Iterator[None]:
         finally:
             if {part.name for part in folder.iterdir()} == {LOCK}:  # nothing came of it
                 shutil.rmtree(folder)
+
+
+def forget(folder: Path) -> None:
+    """Remove the results of an evaluation and the parts that it kept; densities stay.
+
+    Raises:
+        FolderError: the folder is a training run's, or another evaluation is at work there.
+    """
+    refuse_training(folder)
+    if folder.is_dir():
+        with locked(folder):
+            (folder / DIGEST).unlink(missing_ok=True)
+            shutil.rmtree(folder / parts.FOLDER, ignore_errors=True)
 
 
 def write(folder: Path, config: Evaluation, results: Results, content: str) -> None:

@@ -188,3 +188,16 @@ def test_two_evaluations_do_not_write_into_one_folder(
             assert evaluate.main(["tiny.yaml", *options]) == 2
             assert "another evaluation is writing there" in capsys.readouterr().err
     assert evaluate.main(["tiny.yaml"]) == 0
+
+
+def test_a_fresh_run_forgets_what_was_kept(
+    folder: Path, simulated: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate.main(["tiny.yaml", "--fresh"]) == 0  # nothing was
+    simulated.clear()
+    assert evaluate.main(["tiny.yaml", "--fresh"]) == 0
+    assert len(simulated) == 4
+    assert "Reusing" not in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        evaluate.main(["tiny.yaml", "--fresh", "--density"])
+    assert "--fresh: --density begins anew in a folder" in capsys.readouterr().err

@@ -31,6 +31,8 @@ bootstrap: {resamples: 200}
 """
 KILLED = """\
 import os, sys
+import memsim.jit  # whose compiled kernels are not to move with the cache of results
+os.environ["XDG_CACHE_HOME"] = "cache"
 import evaluate
 from reports import evaluation
 
@@ -46,6 +48,7 @@ def killed(*given, **options):
 evaluation.simulate = killed
 sys.exit(evaluate.main(sys.argv[3:]))
 """
+ENVIRONMENT = dict(os.environ)  # before a test changes it
 TABLES = ("episodes", "guests", "memory", "traffic")
 
 
@@ -93,7 +96,7 @@ def test_a_stopped_run_goes_on_and_ends_the_same(
     command = [sys.executable, "-c", KILLED, "3", str(int(stop)), "tiny.yaml", "--name", "stopped"]
     run = subprocess.run(
         command,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         stderr=subprocess.PIPE,
         text=True,

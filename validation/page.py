@@ -158,7 +158,6 @@ def _reasons(missed: Sequence[tuple[ExperimentFound, QuantityFound]]) -> list[st
 
 def _about(one: ExperimentFound) -> str:
     parts = [f"### {one.name} {one.title}\n", f"{one.set_up}\n", f"Source: {one.source}\n"]
-    parts.append(f"It takes {one.seconds:.0f} s of one core, all seeds.\n")
     if one.grain:
         parts.append(f"{one.grain}\n")
     for number, curves in enumerate(one.curves):

@@ -159,7 +159,6 @@ def test_the_page_depends_on_the_document_alone(tmp_path: Path) -> None:
     predicted, rest = text.split("## Calibrated")
     assert "work, async / block" in predicted and "rate" not in predicted.split("## Predicted")[1]
     assert "**V4, rate**: 3.00 instead of 1.70–2.05, 46% above.\n\n  Not explained yet." in rest
-    assert "It takes 1 s of one core" in rest
 
 
 def test_a_reason_stands_once_below_all_that_it_is_for(tmp_path: Path) -> None:

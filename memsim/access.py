@@ -460,7 +460,7 @@ def access(m: Machine, e: int, k: int, t: float) -> tuple[int, float, int]:
         # Guest time spent so far is small beside it and goes with it.
         return what, cost + more, why
     if m.page[p].gflags & G_WATCHED and more == 0.0:  # it faults to be seen
-        more, why = m.host[0].c_ept, NOMINAL
+        more, why = m.host[0].c_map, NOMINAL
     _finish(m, k, p, t)
     _end_access(m, k)
     return DONE, cost + more, why if more > 0.0 else cls

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from memsim import state
 from memsim.accessed import SAMPLE_PAGES
+from memsim.account import CLASSES
+from memsim.params import MAP_S
 from memsim.spec import Phase
 from tests.memsim.hosts import (
     again,
@@ -81,8 +83,11 @@ def test_a_sample_costs_a_fault_for_each_page_that_is_touched() -> None:
     one = guest(task(*_loop(6000)), pages=PAGES, regions=[anon(16), anon(6000)])
     plain, sampled = (run(host(one, sample_every_s=every), 61.0) for every in (0.0, 30.0))
     assert sampled.guest[0, 0]["touches"] == plain.guest[0, 0]["touches"]
-    watched = machine(sampled).page["gflags"] & state.G_WATCHED
-    assert 0 < (watched != 0).sum() < SAMPLE_PAGES  # the next sample is under way
+    watched = (machine(sampled).page["gflags"] & state.G_WATCHED != 0).sum()
+    assert 0 < watched < SAMPLE_PAGES  # the third sample is under way, all of it that is touched is
+    more_s = (sampled.account[0, 0] - plain.account[0, 0]).sum(axis=0)[CLASSES.index("nominal")]
+    seen = sampled.guest[0, 0]["active_pages"] / PAGES * SAMPLE_PAGES + SAMPLE_PAGES - watched
+    assert more_s / MAP_S == pytest.approx(seen, abs=2)
     assert not (machine(plain).page["gflags"] & state.G_WATCHED).any()
 
 

@@ -9,11 +9,11 @@ import numpy as np
 from memsim import params, rng, state
 from memsim.account import N_CLASSES
 from memsim.content import NOTHING, UNIQUE
+from memsim.costs import costs
 from memsim.machine import Machine
 from memsim.popularity import alias_table, popularity
 from memsim.spec import (
     Cgroup,
-    DeviceKind,
     GuestSpec,
     HostSpec,
     Op,
@@ -47,15 +47,44 @@ def watermarks(pages: int, sub: float) -> tuple[int, int, int]:
     return low, low + step, low + 2 * step
 
 
-OF_GUEST_KERNELS = (  # costs that a guest's own kernel spends: emulation makes them longer
-    "c_gfault",
-    "c_inflate",
-    "c_deflate",
-    "c_greclaim",
-    "c_gscan",
-    "c_free",
-    "c_migrate",
-    "c_cscan",
+_GIVEN = (  # fields of a guest that are as its spec has them
+    "guest_id",
+    "pages",
+    "min_pages",
+    "vcpus",
+    "cpu_weight",
+    "hinting",
+    "async_mode",
+    "resize",
+    "deflate_on_oom",
+    "movable_balloon",
+    "huge_pages",
+    "defrag",
+    "stuck",
+    "resize_delay_s",
+    "lru_exact",
+    "lru_2011",
+    "swappiness",
+    "start",
+    "start_s",
+    "stop_s",
+    "boot_s",
+    "stats_period_s",
+    "booted_pages",
+    "emulator_pages",
+    "disk",
+)
+_NOBODY = (  # fields of a guest that begin with none
+    "target_pages",
+    "goal_pages",
+    "upkeep",
+    "io_first",
+    "block_head",
+    "block_tail",
+    "gone_head",
+    "resize_block",
+    "collapse_block",
+    "source_block",
 )
 
 
@@ -90,81 +119,7 @@ class _Builder:
 
     def guest(self, g: int, guest: GuestSpec) -> None:
         """Add a guest's rows."""
-        spec, sub = self.spec, self.sub
-        low, mid, high = watermarks(guest.pages, sub)
-        row: dict[str, Any] = {
-            name: getattr(guest, name)
-            for name in [
-                "guest_id",
-                "pages",
-                "min_pages",
-                "vcpus",
-                "cpu_weight",
-                "hinting",
-                "async_mode",
-                "resize",
-                "deflate_on_oom",
-                "movable_balloon",
-                "huge_pages",
-                "defrag",
-                "stuck",
-                "resize_delay_s",
-                "lru_exact",
-                "lru_2011",
-                "swappiness",
-                "start",
-                "start_s",
-                "stop_s",
-                "boot_s",
-                "stats_period_s",
-                "booted_pages",
-                "emulator_pages",
-                "disk",
-            ]
-        }
-        row |= {
-            "target_pages": NOBODY,
-            "goal_pages": NOBODY,
-            "upkeep": NOBODY,
-            "io_first": NOBODY,
-            "ra_hits": FIRST_HITS,
-            "swap_ra_hits": FIRST_HITS,
-            "stats_time_s": -1.0,
-            "kernel_size": guest.kernel_pages,
-            "kernel_spread": max(guest.kernel_pages, guest.kernel_spread),
-            "reserved_pages": guest.reserved_pages,
-            "kernel_used": guest.kernel_used,
-            "cgroup": guest.cgroup if guest.cgroup >= 0 else len(spec.cgroups) + g,
-            "code_pages": max(1, round(params.EMULATOR_CODE_PAGES / sub)),
-            "emulator_used": _emulator_used(guest, sub),
-            "wm_min": low,
-            "wm_low": mid,
-            "wm_high": high,
-            "page0": self.pages,
-            "block0": self.blocks,
-            "blocks": ceil(guest.pages / self.block_pages),
-            "vpage0": self.vpages,
-            "region0": len(self.regions),
-            "regions": len(guest.regions),
-            "task0": len(self.tasks),
-            "tasks": len(guest.tasks),
-            "cpu0": len(self.cpus),
-            "gslot0": self.gslots,
-            "gslots": guest.swap_pages,
-            "sector0": self.sectors[guest.disk],
-            "event0": self.events,
-            "signals": 1 + max((p.event for t in guest.tasks for p in t.phases), default=NOBODY),
-            "block_head": NOBODY,
-            "block_tail": NOBODY,
-            "gone_head": NOBODY,
-            "resize_block": NOBODY,
-            "tlb_share": guest.tlb_share if guest.huge_pages else 0.0,
-            "collapse_block": NOBODY,
-            "source_block": NOBODY,
-            "report_pages": max(1, round(2**guest.reporting.order / sub)),
-            "report_every_s": guest.reporting.every_s,
-            "report_batch": guest.reporting.batch,
-        }
+        row = self._guest_row(g, guest)
         curve0 = len(self.curves)
         for curve in guest.curves:
             self.curves.append(
@@ -189,6 +144,51 @@ class _Builder:
         self.gslots += guest.swap_pages
         row["vpages"] = self.vpages - row["vpage0"]
         self.guests.append(row)
+
+    def _guest_row(self, g: int, guest: GuestSpec) -> dict[str, Any]:
+        spec, sub = self.spec, self.sub
+        low, mid, high = watermarks(guest.pages, sub)
+        fixed = {
+            "ra_hits": FIRST_HITS,
+            "swap_ra_hits": FIRST_HITS,
+            "stats_time_s": -1.0,
+            "kernel_size": guest.kernel_pages,
+            "kernel_spread": max(guest.kernel_pages, guest.kernel_spread),
+            "reserved_pages": guest.reserved_pages,
+            "kernel_used": guest.kernel_used,
+            "cgroup": guest.cgroup if guest.cgroup >= 0 else len(spec.cgroups) + g,
+            "code_pages": max(1, round(params.EMULATOR_CODE_PAGES / sub)),
+            "emulator_used": _emulator_used(guest, sub),
+            "wm_min": low,
+            "wm_low": mid,
+            "wm_high": high,
+            "tlb_share": guest.tlb_share if guest.huge_pages else 0.0,
+            "report_pages": max(1, round(2**guest.reporting.order / sub)),
+            "report_every_s": guest.reporting.every_s,
+            "report_batch": guest.reporting.batch,
+        }
+        given = {name: getattr(guest, name) for name in _GIVEN}
+        return given | dict.fromkeys(_NOBODY, NOBODY) | fixed | self._places(guest)
+
+    def _places(self, guest: GuestSpec) -> dict[str, Any]:
+        # Where the guest's part of each table begins, and how much it is.
+        events = (phase.event for task in guest.tasks for phase in task.phases)
+        return {
+            "page0": self.pages,
+            "block0": self.blocks,
+            "blocks": ceil(guest.pages / self.block_pages),
+            "vpage0": self.vpages,
+            "region0": len(self.regions),
+            "regions": len(guest.regions),
+            "task0": len(self.tasks),
+            "tasks": len(guest.tasks),
+            "cpu0": len(self.cpus),
+            "gslot0": self.gslots,
+            "gslots": guest.swap_pages,
+            "sector0": self.sectors[guest.disk],
+            "event0": self.events,
+            "signals": 1 + max(events, default=NOBODY),
+        }
 
     def _regions(self, g: int, guest: GuestSpec, row: dict[str, Any]) -> None:
         sector = guest.swap_pages
@@ -373,33 +373,7 @@ class _Builder:
         low, mid, high = watermarks(spec.ram_pages, sub)
         device = spec.devices[spec.swap_device]
         cluster = cluster_slots(spec)
-        costs = {
-            "c_ept": params.EPT_FAULT_S,
-            "c_gfault": params.GUEST_FAULT_S,
-            "c_dontneed": params.DONTNEED_S,
-            "c_inflate": params.BALLOON_INFLATE_S,
-            "c_deflate": params.BALLOON_DEFLATE_S,
-            "c_reclaim": params.HOST_RECLAIM_S,
-            "c_scan": params.HOST_SCAN_S,
-            "c_check": params.HINT_CHECK_S,
-            "c_greclaim": params.GUEST_RECLAIM_S,
-            "c_gscan": params.GUEST_SCAN_S,
-            "c_free": params.FREE_S,
-            "c_gfault_huge": params.GUEST_FAULT_HUGE_S,
-            "c_migrate": params.MIGRATE_S,
-            "c_cscan": params.COMPACT_SCAN_S,
-            "c_collapse": params.MIGRATE_S,
-            "c_map": params.MAP_S,
-            "c_ksm_skip": params.KSM_SKIP_S,
-            "c_ksm_look": params.KSM_LOOK_S,
-            "c_checksum": params.CHECKSUM_S,
-            "c_merge": params.MERGE_S,
-            "c_unshare": params.UNSHARE_S,
-            "c_zram": device.latency_s if device.kind == DeviceKind.ZRAM else 0.0,
-        }
-        for name in OF_GUEST_KERNELS:
-            costs[name] *= spec.emulation
-        return {name: cost * sub for name, cost in costs.items()} | {
+        return costs(spec) | {
             "guests": len(self.guests),
             "tasks": len(self.tasks),
             "cpus": len(self.cpus),
@@ -430,7 +404,6 @@ class _Builder:
             "ra_adapts": spec.readahead_adapts,
             "ra_hits": FIRST_HITS,
             "huge_pages": spec.huge_pages,
-            "c_ept_huge": params.EPT_FAULT_HUGE_S,
             "ra_virtual": spec.readahead_virtual,
             "ra_small": spec.readahead_bytes / params.SMALL_PAGE,
             "file_ra": max(1, round(params.FILE_READAHEAD / sub)),
@@ -541,6 +514,39 @@ def _devices(spec: HostSpec) -> np.ndarray:
     return device
 
 
+def _threads(spec: HostSpec) -> list[dict[str, Any]]:
+    # The host's own: kswapd, one for each cgroup's limit, ksmd, khugepaged.
+    thread = {"guest": NOBODY, "thread": state.RECLAIMER, "weight": 1024}
+    groups = range(1, 1 + len(spec.cgroups) + len(spec.guests))
+    found = [thread | {"group": NOBODY}, *(thread | {"group": group} for group in groups)]
+    if spec.ksm is not None:
+        found.append(thread | {"thread": state.KSMD, "group": NOBODY})
+    if spec.huge_pages:
+        found.append(thread | {"thread": state.HOST_COLLAPSER, "group": NOBODY})
+    return found
+
+
+def _tasks(builder: _Builder) -> np.ndarray:
+    task = _rows(state.task_dtype, builder.tasks)
+    for name in ("cpu", "request", "page", "async_cpu"):
+        task[name] = NOBODY
+    task["next_s"] = -1.0
+    return task
+
+
+def _points(builder: _Builder) -> np.ndarray:
+    point = np.zeros(max(len(builder.points), 1), state.point_dtype)
+    if builder.points:
+        point["t"], point["v"] = np.array(builder.points).T
+    return point
+
+
+def _entries(spec: HostSpec) -> np.ndarray:
+    names = ("act", "at_s", "after_s", "guest", "index", "value")
+    rows = [{name: getattr(entry, name) for name in names} for entry in spec.timeline]
+    return _rows(state.entry_dtype, rows)
+
+
 def build(spec: HostSpec) -> Machine:
     """Make the arrays of one host at time 0, nothing scheduled yet.
 
@@ -550,24 +556,13 @@ def build(spec: HostSpec) -> Machine:
     builder = _Builder(spec)
     for g, guest in enumerate(spec.guests):
         builder.guest(g, guest)
-    first_group = 1
-    thread = {"guest": NOBODY, "thread": state.RECLAIMER, "weight": 1024}
     thread0 = len(builder.cpus)
-    builder.cpus.append(thread | {"group": NOBODY})
-    for c in range(len(spec.cgroups) + len(spec.guests)):
-        builder.cpus.append(thread | {"group": first_group + c})
-    if spec.ksm is not None:
-        builder.cpus.append(thread | {"thread": state.KSMD, "group": NOBODY})
-    if spec.huge_pages:
-        builder.cpus.append(thread | {"thread": state.HOST_COLLAPSER, "group": NOBODY})
+    builder.cpus += _threads(spec)
     builder.place_images()
     host = builder.host() | builder.ksm() | {"thread0": thread0}
     cpu = _rows(state.cpu_dtype, builder.cpus)
     cpu["task"] = NOBODY
-    task = _rows(state.task_dtype, builder.tasks)
-    for name in ("cpu", "request", "page", "async_cpu"):
-        task[name] = NOBODY
-    task["next_s"] = -1.0
+    task = _tasks(builder)
     request = np.zeros(REQUESTS, state.request_dtype)
     request["head"] = request["parent"] = request["next"] = NOBODY
     lists = np.zeros(
@@ -578,9 +573,6 @@ def build(spec: HostSpec) -> Machine:
     event = np.zeros(entities, state.event_dtype)
     event["pos"] = NOBODY
     rows = state.book_rows(len(task), len(spec.guests), len(spec.devices))
-    point = np.zeros(max(len(builder.points), 1), state.point_dtype)
-    if builder.points:
-        point["t"], point["v"] = np.array(builder.points).T
     vpage = np.zeros(max(builder.vpages, 1), state.vpage_dtype)
     vpage["page"] = state.NEVER
     empty32 = np.zeros(1, np.int32)
@@ -603,7 +595,7 @@ def build(spec: HostSpec) -> Machine:
         _rows(state.phase_dtype, builder.phases),
         _rows(state.region_dtype, builder.regions),
         _rows(state.curve_dtype, builder.curves),
-        point,
+        _points(builder),
         np.concatenate([*builder.alias, np.zeros(1, state.alias_dtype)]),
         np.concatenate([*builder.streams, empty32]),
         np.zeros(max(builder.loud_words, 1), np.uint64),
@@ -611,20 +603,7 @@ def build(spec: HostSpec) -> Machine:
         np.zeros(max(builder.loud_blocks, 1)),
         np.concatenate([*builder.shares, np.zeros(1)]),
         np.zeros(max(builder.events, 1), state.signal_dtype),
-        _rows(
-            state.entry_dtype,
-            [
-                {
-                    "act": e.act,
-                    "at_s": e.at_s,
-                    "after_s": e.after_s,
-                    "guest": e.guest,
-                    "index": e.index,
-                    "value": e.value,
-                }
-                for e in spec.timeline
-            ],
-        ),
+        _entries(spec),
         event,
         np.zeros((len(cpu), params.RECLAIM_BATCH), np.int32),
         np.zeros((rows, N_CLASSES)),

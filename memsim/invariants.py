@@ -35,6 +35,10 @@ def _check_guest(m: Machine, g: int, where: str) -> None:
         _equal(int((pages["gstate"] == kind).sum()), int(gs[name]), where, name)
     dirty = (pages["gstate"] == state.FILE) & (pages["gflags"] & state.G_DIRTY != 0)
     _equal(int(dirty.sum()), int(gs["dirty_pages"]), where, "dirty_pages")
+    watched = int((process["gflags"] & state.G_WATCHED != 0).sum())
+    sampled = int(gs["sampled"]) if m.host[0]["sample_every_s"] > 0 else 0
+    _need(watched <= sampled, where, f"{watched} pages are watched, {sampled} are sampled")
+    _need(gs["active_pages"] <= gs["pages"], where, "more is active than there is")
     backing = (pages["gflags"] & state.G_BACK != 0).sum()
     _equal(int(backing), int(gs["writeback_pages"]), where, "writeback_pages")
     blocks = m.block[gs["block0"] : gs["block0"] + gs["blocks"]]

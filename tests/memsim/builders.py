@@ -178,6 +178,7 @@ def _guest(r: random.Random, i: int, groups: int, old: bool) -> GuestSpec:
         start_s=r.choice([0.0, 0.0, 1.0]),
         stop_s=r.choice([np.inf, np.inf, 6.0]),
         boot_s=r.choice([0.0, 0.5]),
+        max_pages=own + r.randint(30, 600) if cgroup < 0 and r.random() < 0.2 else -1,
     )
 
 
@@ -264,4 +265,5 @@ def random_host(r: random.Random) -> HostSpec:
         timeline=tuple(_entry(r, n, len(groups), old) for _ in range(r.randint(0, 5))),
         swappiness=r.choice([-1, 0, 60, 200]),
         slots_kept=r.random() < 0.5,
+        sample_every_s=r.choice([0.0, 2.0]),
     )

@@ -31,8 +31,7 @@ def ample(spec: HostSpec) -> HostSpec:
     """The same guests with frames for every page they may ever have, and no limits."""
     footprint = sum(g.pages + g.emulator_pages + 1024 for g in spec.guests)
     watermarks = 1000 + footprint // 50
-    alone = {"cgroup": -1, "max_pages": -1, "high_pages": -1}
-    guests = tuple(replace(g, **alone) for g in spec.guests)
+    guests = tuple(replace(g, cgroup=-1, max_pages=-1, high_pages=-1) for g in spec.guests)
     ram = footprint + watermarks + spec.reserved_pages
     return replace(spec, guests=guests, cgroups=(), ram_pages=ram, timeline=())
 

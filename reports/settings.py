@@ -114,7 +114,8 @@ class Evaluation(Config):
     arms: tuple[ArmUse, ...] = Field(default=(), description="instead of policies")
     reference: str | None = Field(
         default=None,
-        description="policy or arm that others are paired with; left out: slides, or the first",
+        description="policy or arm that others are paired with; left out: slides-tuned, slides,"
+        " or the first",
     )
     warm_up: Seconds = Field(default=600.0, ge=0, description="under the policy itself; not scored")
     scored: Seconds = Field(default=3600.0, gt=0)

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from agents.baselines import names
-from configs.loading import find, load
+from configs.loading import find, load, packaged
+from reports.entrants import entrants, reference_label
 from reports.settings import Evaluation
 from reports.workloads import prepare
 from scenarios.draw import draw
@@ -16,7 +17,9 @@ WITH = ["traces=synthetic"]
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_all_baselines_take_part(suite: str) -> None:
-    assert sorted(load(Evaluation, f"evaluate/{suite}").policies) == sorted(names())
+    config = load(Evaluation, f"evaluate/{suite}")
+    assert sorted(config.policies) == sorted([*names(), *packaged("policies")])
+    assert reference_label(config, entrants(config)) == "slides-tuned"
 
 
 @pytest.mark.parametrize("suite", SUITES)

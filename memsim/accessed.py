@@ -6,8 +6,11 @@ guest 100 pages at random lose their mappings, so that the next touch of one fau
 where all accessed bits are cleared.  A sample of 100 has a standard error of at most .05.
 
 A sample ends with the first tick (2 s) after its period, and the next one begins.  Pages that the
-balloon holds or that were unplugged are not drawn.  A page that is touched away from vCPUs, by the
-emulator's DMA, counts as idle; of the guest kernel's own what is always in use counts as touched.
+balloon holds or that were unplugged are not drawn, and leave the sample if they go untouched.  A
+page that is touched away from vCPUs, by the emulator's DMA, counts as idle; of the guest kernel's
+own what is always in use counts as touched.  Assumed: a huge mapping stays whole, and a touch of
+one of its pages is seen like any other.  What is told is the last sample alone; the averages that
+ESX takes of several are the policy's (`agents.baselines.esx`).
 """
 
 import numpy as np
@@ -57,7 +60,11 @@ def _end(m: Machine, g: int, key: np.uint64, t: float) -> None:
     gs = m.guest[g]
     idle = 0
     for i in range(gs.sample_draws):
-        idle += (m.page[_drawn(m, g, key, i)].gflags & G_WATCHED) != 0
+        pg = m.page[_drawn(m, g, key, i)]
+        if pg.gflags & G_WATCHED:
+            gone = pg.gstate == BALLOON
+            idle += not gone
+            gs.sampled -= gone
     for i in range(gs.sample_draws):  # a page may have been drawn twice
         m.page[_drawn(m, g, key, i)].gflags &= np.uint16(G_BITS - G_WATCHED)
     if gs.sampled > 0:

@@ -37,7 +37,7 @@ from memsim.params import (
 )
 from memsim.reporting import dontneed_s
 from memsim.shrink import shrink
-from memsim.state import BALLOON, FREE, NOBODY
+from memsim.state import BALLOON, FREE, G_WATCHED, NOBODY
 
 BALLOON_HUGE, VIRTIO_MEM = 4, 5  # memsim.spec.Resize
 SOON_S = 1e-7  # [s] so that time passes
@@ -74,7 +74,7 @@ def _take_block(m: Machine, g: int, b: int) -> float:
     for p in range(bl.first, bl.first + bl.pages):
         pg = m.page[p]
         pg.gstate = BALLOON
-        pg.gflags = np.uint16(0)
+        pg.gflags &= np.uint16(G_WATCHED)
         backed += in_memory(m, p)
     drop_pages(m, bl.first, bl.pages)
     bl.free = 0

@@ -15,6 +15,23 @@ from memsim.spec import Op
 from memsim.state import NOBODY
 
 
+def _check_sampled(m: Machine, g: int, process: np.ndarray, where: str) -> None:
+    gs = m.guest[g]
+    watched = int((process["gflags"] & state.G_WATCHED != 0).sum())
+    sampled = int(gs["sampled"]) if m.host[0]["sample_every_s"] > 0 else 0
+    _need(watched <= sampled, where, f"{watched} pages are watched, {sampled} are sampled")
+    _need(gs["active_pages"] <= gs["pages"], where, "more is active than there is")
+
+
+def _check_mapped(m: Machine, g: int, where: str) -> None:
+    # What a program has in memory or in swap it has committed; what follows a curve, as it goes.
+    gs = m.guest[g]
+    for region in m.region[gs["region0"] : gs["region0"] + gs["regions"]]:
+        if region["kind"] == 0 and not region["followed"] and not region["mapped"]:
+            used = m.vpage["page"][region["vpage0"] : region["vpage0"] + region["pages"]]
+            _need((used == state.NEVER).all(), where, "a page in use is not committed")
+
+
 def _check_guest(m: Machine, g: int, where: str) -> None:
     gs = m.guest[g]
     pages = m.page[gs["page0"] : gs["page0"] + gs["pages"]]
@@ -35,10 +52,8 @@ def _check_guest(m: Machine, g: int, where: str) -> None:
         _equal(int((pages["gstate"] == kind).sum()), int(gs[name]), where, name)
     dirty = (pages["gstate"] == state.FILE) & (pages["gflags"] & state.G_DIRTY != 0)
     _equal(int(dirty.sum()), int(gs["dirty_pages"]), where, "dirty_pages")
-    watched = int((process["gflags"] & state.G_WATCHED != 0).sum())
-    sampled = int(gs["sampled"]) if m.host[0]["sample_every_s"] > 0 else 0
-    _need(watched <= sampled, where, f"{watched} pages are watched, {sampled} are sampled")
-    _need(gs["active_pages"] <= gs["pages"], where, "more is active than there is")
+    _check_sampled(m, g, process, where)
+    _check_mapped(m, g, where)
     backing = (pages["gflags"] & state.G_BACK != 0).sum()
     _equal(int(backing), int(gs["writeback_pages"]), where, "writeback_pages")
     blocks = m.block[gs["block0"] : gs["block0"] + gs["blocks"]]

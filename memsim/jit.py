@@ -15,6 +15,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,6 +43,7 @@ _settings: Any = config
 _settings.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"] = CACHE_FOLDER
 
 
+@cache
 def say_if_cold() -> None:
     """Say that kernels are going to be compiled, if they are not in the cache yet."""
     if not any(Path(CACHE_FOLDER).rglob("*.nbi")):

@@ -4,6 +4,7 @@ Sources: [HA] L. Wrenger et al., HyperAlloc, EuroSys 2025, measured data (hypera
 [HU] N. Amit, M. Wei, Hyperupcalls, ATC 2018; [BF] Zhang et al., Blowfish, OSDI 2026;
 [LX] Linux 5.13 source; [VS] N. Amit et al., VSwapper, ASPLOS 2014;
 [CA] C. Alverti et al., contiguity-aware paging, ISCA 2020;
+[FH] N. N. Lal, RFC mm: support for page hinting, v10, linux-mm, 3 June 2019, page_fault1;
 [XX] Linux commit efcfcbc6a361, btrfs: add xxhash to fast checksum implementations.
 """
 
@@ -26,7 +27,7 @@ HOST_RECLAIM_S = 5.9e-6  # unmap, flush, hand to swap: 170,000 pages/s a reclaim
 HUGE_RECLAIM_SHARE = 0.7  # of that, a page of a huge one swapped as a whole; 0.6-0.9 [LX] bd4c82c2
 HOST_SCAN_S = 0.25e-6  # look at a reference bit through the reverse map; 0.1-0.5, order of [HU]
 HINT_CHECK_S = 0.1e-6  # 185 cycles [HU]
-HINT_TAX = 0.01  # share of the allocation path; 0-0.03 [nine micro-benchmarks of hinting series]
+HINT_TAX = 0.01  # share of the allocation path; 0-0.03 [FH]
 GUEST_RECLAIM_S = 1.0e-6  # drop a clean page of the guest's cache; assumed, 0.5-2
 GUEST_SCAN_S = 0.1e-6  # assumed, 0.05-0.25
 EPT_FAULT_HUGE_S = 340e-6  # of 2 MiB, fresh and zeroed, without the guest's part; +/-30 % [HA]

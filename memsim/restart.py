@@ -23,10 +23,9 @@ from memsim.state import (
     RUNNABLE,
     RUNNING,
     SWAPPED_BASE,
-    TIMER,
 )
 from memsim.touch import enter_phase, leave_script
-from memsim.waits import book_time, book_waiters, set_cpu
+from memsim.waits import book_time, book_waiters, set_cpu, wait_ahead
 
 
 @kernel
@@ -91,6 +90,9 @@ def detach(m: Machine, k: int, t: float) -> None:
         end_running_stall(m, k, t)
     stop_stall(m, k, t)
     cancel(m, task_entity(m, k))
+    ahead, cls = wait_ahead(m, k, t)  # it will not sleep to the end
+    m.book[k, cls] -= ahead
+    tk.clock -= ahead
     if tk.state == RUNNABLE:
         take_off(m, k, t)
     elif tk.state == ON_IO:
@@ -101,10 +103,6 @@ def detach(m: Machine, k: int, t: float) -> None:
     elif tk.state == ON_EVENT:
         book_time(m, k, IDLE, t - tk.clock)
         tk.clock = max(tk.clock, t)
-    elif tk.state == TIMER and tk.clock > t:  # it will not sleep to the end
-        rest = min(tk.clock - t, m.book[k, tk.wait_cls])
-        m.book[k, tk.wait_cls] -= rest
-        tk.clock -= rest
     elif tk.state == RUNNING:
         stop_running(m, k, t)
     if tk.state == ON_FRAME:

@@ -18,6 +18,7 @@ from memsim.state import (
     G_FILL,
     G_HINT,
     G_IO,
+    NEVER,
     ON_EVENT,
 )
 from memsim.touch import (
@@ -39,6 +40,15 @@ GO_ON, BURN, WAITS, ACCESS = range(4)
 
 
 @kernel
+def _is_used(m: Machine, rg: np.record) -> bool:
+    # Whether anything is left of a region that was freed: another task may have touched it.
+    for v in range(rg.vpage0, rg.vpage0 + rg.pages):  # noqa: SIM110  numba knows no generators
+        if m.vpage[v].page != NEVER:
+            return True
+    return False
+
+
+@kernel
 def _free(m: Machine, k: int, ph: np.record) -> tuple[int, float]:
     # A chunk of the region from its end (or of its last `count` pages).
     tk = m.task[k]
@@ -56,9 +66,9 @@ def _free(m: Machine, k: int, ph: np.record) -> tuple[int, float]:
         unmap_pages(m, tk.guest, rg.vpage0 + first, n)
     tk.phase_n += n
     rg.held = rg.place = 0
-    if most == rg.pages:
-        rg.mapped = 0
     if tk.phase_n >= most:
+        if not _is_used(m, rg):
+            rg.mapped = 0
         return GO_ON, n * m.host[0].c_free
     return BURN, n * m.host[0].c_free
 

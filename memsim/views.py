@@ -13,9 +13,16 @@ from memsim.params import COLLAPSE_EVERY_S, KSM_SLEEP_LEAST_S, PSI_PERIOD_S
 from memsim.power import power_entity
 from memsim.pressure import settle_group, settle_guest, settle_host
 from memsim.resize import is_soft, set_target, taken
-from memsim.state import DONE, OFF, ON_EVENT, ON_FRAME, ON_IO, R_QUEUED, RUNNABLE, TIMER
+from memsim.state import DONE, OFF, ON_EVENT, ON_FRAME, ON_IO, R_QUEUED, RUNNABLE
 from memsim.timeline import plan_entry, set_high, set_low
-from memsim.waits import begin_cpu_wait, book_time, book_waiters, end_cpu_wait, resnap_waiters
+from memsim.waits import (
+    begin_cpu_wait,
+    book_time,
+    book_waiters,
+    end_cpu_wait,
+    resnap_waiters,
+    wait_ahead,
+)
 
 task_view_dtype = np.dtype(
     [
@@ -102,8 +109,8 @@ def _export(m: Machine, view: np.ndarray, account: np.ndarray) -> None:
             out["finished_s"] = tk.finished_s
             for c in range(N_CLASSES):
                 account[g, j, c] = m.book[k, c]
-            if tk.state == TIMER and tk.clock > now:  # booked up to when it wakes
-                account[g, j, tk.wait_cls] -= min(tk.clock - now, m.book[k, tk.wait_cls])
+            ahead, cls = wait_ahead(m, k, now)
+            account[g, j, cls] -= ahead
 
 
 @entry

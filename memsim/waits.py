@@ -7,7 +7,16 @@ difference when it ends.  Integrals only advance while somebody waits, so that n
 where nobody does.
 """
 
-from memsim.account import HOST_RECLAIM, HOST_SWAP, N_CLASSES, NOMINAL, QUEUED, RESTART, THROTTLE
+from memsim.account import (
+    HOST_RECLAIM,
+    HOST_SWAP,
+    IDLE,
+    N_CLASSES,
+    NOMINAL,
+    QUEUED,
+    RESTART,
+    THROTTLE,
+)
 from memsim.jit import kernel
 from memsim.machine import Machine
 from memsim.pressure import group_work
@@ -22,6 +31,8 @@ from memsim.state import (
     R_QUEUED,
     R_SERVED,
     R_THROTTLED,
+    RUNNING,
+    TIMER,
 )
 
 
@@ -72,6 +83,23 @@ def book_time(m: Machine, k: int, cls: int, seconds: float) -> None:
         seconds -= again
     m.book[k, NOMINAL] += seconds
     tk.nominal_s += seconds
+
+
+@kernel
+def wait_ahead(m: Machine, k: int, t: float) -> tuple[float, int]:
+    """Tell what of a task's booked waiting lies after time t, as (seconds, account class).
+
+    Sleeps are booked whole when a script comes to them; a running task has yet to end its slice.
+    """
+    tk = m.task[k]
+    cls, since = IDLE, t
+    if tk.state == TIMER:
+        cls = tk.wait_cls
+    elif tk.state == RUNNING and tk.cpu != NOBODY:
+        since = max(t, m.event[tk.cpu].when)
+    else:
+        return 0.0, cls
+    return max(0.0, min(tk.clock - since, m.book[k, cls])), cls
 
 
 @kernel

@@ -38,6 +38,7 @@ examples:
   python -m scenarios talk --set guests.0.mechanisms.hinting=bitmap --seed 1 --json talk.json
   python -m scenarios mine.yaml --policy slides --set guests.0.mechanisms.resize=balloon
 """
+LEAST_S = 0.01  # between samples: the usual tick
 PROBLEMS = (ConfigError, HostError, OSError, PolicyError, TraceError, UnknownPolicy)
 
 
@@ -102,7 +103,10 @@ def main(given: Sequence[str] | None = None) -> int:
 
 def _span(text: str) -> float:
     try:
-        return parse_seconds(float(text) if text.isdecimal() else text)
+        span_s = parse_seconds(float(text) if text.isdecimal() else text)
+        if span_s < LEAST_S:
+            raise ValueError(f"expected at least {LEAST_S:g} s, which the simulator steps by")
+        return span_s
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"got {text!r}, {error}") from None
 

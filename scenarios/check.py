@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from configs.loading import ConfigError, parse_bytes
+from memsim.state import GUESTS
 from scenarios import profiles
 from scenarios.work import Profile, Signal, Wait, Work, expected_one_of, walk
 
@@ -326,3 +327,5 @@ def _ram(scenario: Scenario) -> Iterator[str]:
 def _slots(scenario: Scenario) -> Iterator[str]:
     if scenario.most_guests == 0:
         yield "guests: expected at least one, here, in randomise or in replay"
+    if scenario.most_guests > GUESTS:
+        yield f"guests: {scenario.most_guests} of them: expected at most {GUESTS} on a host"

@@ -14,6 +14,7 @@ from scenarios.quantities import Span, SpanField
 
 Drawn = tuple[np.ndarray, np.ndarray]  # times (N,) [s], values (N,)
 
+SHARED = "drawn once for all guests that give it the same name"
 POINTS_PER_WAVE = 24  # a daily wave is a polygon of so many sides: within 1 % of a cosine
 
 
@@ -24,7 +25,7 @@ class Points(Config):
     points: tuple[tuple[Seconds, float], ...] = Field(min_length=1)
     period: Seconds | None = Field(default=None, gt=0, description="begins again after so long")
     shift: SpanField = Field(default=Span(0.0, 0.0), description="starts this far into the curve")
-    shared: str | None = None
+    shared: str | None = Field(default=None, description=SHARED)
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -48,7 +49,7 @@ class Daily(Config):
     shift: SpanField | None = Field(
         default=None, description="left out: drawn from the whole period"
     )
-    shared: str | None = None
+    shared: str | None = Field(default=None, description=SHARED)
 
 
 class Bursts(Config):
@@ -63,7 +64,7 @@ class Bursts(Config):
     spread: float = Field(
         default=0.0, ge=0, description="standard deviation of log(high) among bursts"
     )
-    shared: str | None = None
+    shared: str | None = Field(default=None, description=SHARED)
 
 
 class Walk(Config):
@@ -75,7 +76,7 @@ class Walk(Config):
         default=300.0, gt=0, description="correlation falls to 1/e in this time"
     )
     step: Seconds = Field(default=10.0, gt=0)
-    shared: str | None = None
+    shared: str | None = Field(default=None, description=SHARED)
 
 
 class Recorded(Config):
@@ -88,7 +89,7 @@ class Recorded(Config):
     compression: float = Field(
         default=12.0, gt=0, description="seconds of the recording in one second"
     )
-    shared: str | None = None
+    shared: str | None = Field(default=None, description=SHARED)
 
 
 class Product(Config):

@@ -54,6 +54,7 @@ HOST_GAUGES = {
     "ksm_zero": "ksm_zero_bytes",
 }
 GAUGES = {
+    "pages": "largest_bytes",
     "resident_pages": "resident_bytes",
     "merged_pages": "merged_bytes",
     "host_swapped_pages": "host_swapped_bytes",
@@ -129,7 +130,12 @@ def _gauges(outcome: Outcome, number: int) -> dict[str, Any]:
     def sizes(record: Any, fields: dict[str, str]) -> dict[str, int]:  # noqa: ANN401  one row
         return {name: int(record[field]) * outcome.page_bytes for field, name in fields.items()}
 
-    guests = {guest: sizes(mark.guest[slot], GAUGES) for slot, guest in enumerate(outcome.guests)}
+    def one(record: Any) -> dict[str, int | None]:  # noqa: ANN401  one row
+        asked = int(record["target_pages"])
+        target = asked * outcome.page_bytes if asked >= 0 else None
+        return sizes(record, GAUGES) | {"target_bytes": target}
+
+    guests = {guest: one(mark.guest[slot]) for slot, guest in enumerate(outcome.guests)}
     return {"host": sizes(mark.host, HOST_GAUGES), "guests": guests}
 
 

@@ -100,9 +100,11 @@ class DeviceConfig(Config):
     """A disk, or compressed memory; numbers left out are the preset's."""
 
     preset: DevicePreset
-    latency: Seconds | None = Field(default=None, gt=0)
-    bytes_per_s: Bytes | None = Field(default=None, gt=0)
-    parallel: int | None = Field(default=None, ge=1)
+    latency: Seconds | None = Field(default=None, gt=0, description="left out: the preset's")
+    bytes_per_s: Bytes | None = Field(default=None, gt=0, description="left out: the preset's")
+    parallel: int | None = Field(
+        default=None, ge=1, description="requests that it serves at a time; left out: the preset's"
+    )
     rpm: int = Field(default=7200, gt=0, description="of a disk: half a turn comes with any seek")
     span: Bytes | None = Field(
         default=None,

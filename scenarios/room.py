@@ -9,6 +9,7 @@ from memsim.spec import HostSpec
 from scenarios.schema import Scenario
 
 GIB = 2**30
+SLOT_BYTES = 4  # of a slot of swap, its owner
 TWICE = 2  # a host is built, then put into its batch
 
 
@@ -22,9 +23,12 @@ def check_scenario(scenario: Scenario, hosts: int) -> None:
     Raises:
         TooLarge: naming what it needs and what there is.
     """
-    sizes = sum((guest.size + guest.emulator) * guest.count for guest in scenario.guests)
-    pages = sizes // scenario.host.page
-    _check(scenario.name, pages * state.page_dtype.itemsize * hosts, scenario.host.page)
+    host, guests = scenario.host, scenario.guests
+    sizes = sum((guest.size + guest.emulator) * guest.count for guest in guests)
+    swap = host.swap.size if host.swap else 0
+    swap += sum(guest.own_swap.of(guest.size) * guest.count for guest in guests if guest.own_swap)
+    needed = (sizes * state.page_dtype.itemsize + swap * SLOT_BYTES) // host.page
+    _check(scenario.name, needed * hosts, host.page)
 
 
 def check_specs(names: Sequence[str], specs: Sequence[HostSpec], hosts: int) -> None:
@@ -39,11 +43,12 @@ def check_specs(names: Sequence[str], specs: Sequence[HostSpec], hosts: int) -> 
 
 
 def _bytes(spec: HostSpec) -> int:
-    """Of one host's largest arrays: its guests' pages and those of their programs and files."""
+    """Of one host's largest arrays: pages of guests, of their programs and files, and of swap."""
     page = state.page_dtype.itemsize + (state.ksm_dtype.itemsize if spec.ksm else 0)
     own = sum(guest.pages + guest.emulator_pages for guest in spec.guests)
     used = sum(region.pages for guest in spec.guests for region in guest.regions)
-    return own * page + used * state.vpage_dtype.itemsize
+    slots = spec.swap_pages + sum(guest.swap_pages for guest in spec.guests)
+    return own * page + used * state.vpage_dtype.itemsize + slots * SLOT_BYTES
 
 
 def _check(name: str, needed: int, page: int) -> None:

@@ -116,10 +116,10 @@ class Guest(Config):
         default=None, description="shared by all that name it; left out: one of its own"
     )
     max: Annotated[Annotated[Bytes, Field(gt=0)] | None, NONE] = Field(
-        default=None, description="limit of the cgroup of its own, for each of `count`"
+        default=None, description="size or none: limit of a cgroup of its own, each of `count` one"
     )
     high: Annotated[Bytes | None, NONE] = Field(
-        default=None, description="of the cgroup of its own; see cgroups"
+        default=None, description="size or none: of the cgroup of its own; see cgroups"
     )
     low: Bytes | None = Field(
         default=None,
@@ -173,14 +173,14 @@ class StartGuest(Timed):
     """Power a guest on."""
 
     do: Literal["start"]
-    guest: str
+    guest: str = Field(description="its name; of several alike with the number, as web-2")
 
 
 class StopGuest(Timed):
     """Switch a guest off."""
 
     do: Literal["stop"]
-    guest: str
+    guest: str = Field(description="its name; of several alike with the number, as web-2")
 
 
 class OfCgroup(Timed):
@@ -218,7 +218,7 @@ class SetTarget(Timed):
     """Ask a guest for a size, as a policy would."""
 
     do: Literal["target"]
-    guest: str
+    guest: str = Field(description="its name; of several alike with the number, as web-2")
     size: Bytes
 
 
@@ -226,15 +226,15 @@ class AwaitTarget(Timed):
     """Hold the timeline until a guest has reached its target."""
 
     do: Literal["wait_target"]
-    guest: str
+    guest: str = Field(description="its name; of several alike with the number, as web-2")
 
 
 class AwaitEvent(Timed):
     """Hold the timeline until an event of a guest has been signalled."""
 
     do: Literal["wait_event"]
-    guest: str
-    event: str
+    guest: str = Field(description="its name; of several alike with the number, as web-2")
+    event: str = Field(description="as its phases name it")
     times: int = Field(default=1, ge=1)
 
 
@@ -242,8 +242,8 @@ class SignalEvent(Timed):
     """Signal an event of a guest, for tasks that wait for it."""
 
     do: Literal["signal"]
-    guest: str
-    event: str
+    guest: str = Field(description="its name; of several alike with the number, as web-2")
+    event: str = Field(description="as its phases name it")
 
 
 class AwaitLimit(OfCgroup):

@@ -70,12 +70,15 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
             )
 
 
-def _mechanisms(counters: dict[str, Any], at_end: dict[str, int]) -> Iterator[str]:
+def _mechanisms(counters: dict[str, Any], at_end: dict[str, Any]) -> Iterator[str]:
     for words, field in MECHANISMS.items():
         if count := counters[field]:
             yield (
                 f"{count / MIB:.1f} {words}" if field.endswith("_bytes") else f"{count:.0f} {words}"
             )
+    size = at_end["largest_bytes"] - at_end["taken_bytes"]
+    if at_end["target_bytes"] is not None and abs(size - at_end["target_bytes"]) >= MIB:
+        yield f"{size / MIB:.1f} MiB at the end, asked for {at_end['target_bytes'] / MIB:.1f}"
     if merged := at_end["merged_bytes"]:
         yield f"{merged / MIB:.1f} MiB merged by KSM at the end"
     if throttled := counters["cgroup"]["throttled_s"]:

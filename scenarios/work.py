@@ -18,6 +18,7 @@ from scenarios.quantities import Amount, AmountField, RateField, Span, SpanField
 MIB = 2**20
 
 ALL = Amount(share=1.0)
+MOST_COPIES = 1000  # of a task; each is one thread, stepped on its own
 ACCESS_S = 1e-6  # [s] CPU of one access of 4 KiB and of what a program then does with it
 
 
@@ -66,7 +67,7 @@ class Access(Config):
     random, wait in line up to `backlog` and are dropped beyond.
     """
 
-    region: str
+    region: str = Field(description="which of the regions")
     pattern: Literal["uniform", "zipf", "sequential", "loop", "stream", "append"] = Field(
         default="uniform",
         description="sequential: from the region's beginning; loop: on from where the phase stopped"
@@ -80,7 +81,7 @@ class Access(Config):
     bytes: AmountField | None = Field(
         default=None, description="instead of count; or share of the region"
     )
-    seconds: SpanField | None = None
+    seconds: SpanField | None = Field(default=None, description="ends after so long")
     cost: Seconds = Field(default=ACCESS_S, gt=0, description="CPU time of one access")
     rate: RateField | None = Field(
         default=None, description="arrivals per second, or per second and GiB"
@@ -138,14 +139,14 @@ class Compute(Config):
     """CPU time and no memory."""
 
     op: Literal["compute"]
-    seconds: SpanField
+    seconds: SpanField = Field(description="so long")
 
 
 class Allocate(Config):
     """First touch of the region's first bytes, in order."""
 
     op: Literal["allocate"]
-    region: str
+    region: str = Field(description="which of the regions")
     bytes: AmountField = Field(default=ALL, description="or a share of the region")
     cost: Seconds = Field(
         default=0.0, ge=0, description="CPU time of the program per 4 KiB, beside the fault's"
@@ -160,7 +161,7 @@ class Free(Config):
     """Give memory back to the guest: all of the region, or its last bytes.  A file is deleted."""
 
     op: Literal["free"]
-    region: str
+    region: str = Field(description="which of the regions")
     bytes: AmountField = ALL
 
 
@@ -168,7 +169,7 @@ class HintFree(Config):
     """Say that the content may go, as a JVM after a collection; the pages stay mapped."""
 
     op: Literal["hint_free"]
-    region: str
+    region: str = Field(description="which of the regions")
     bytes: AmountField = ALL
 
 
@@ -182,21 +183,21 @@ class Sleep(Config):
     """Let time pass."""
 
     op: Literal["sleep"]
-    seconds: SpanField
+    seconds: SpanField = Field(description="so long")
 
 
 class Wait(Config):
     """Wait until the event has been signalled as often as this task has waited for it."""
 
     op: Literal["wait"]
-    event: str
+    event: str = Field(description="any name, of this guest alone")
 
 
 class Signal(Config):
     """Signal an event of this guest."""
 
     op: Literal["signal"]
-    event: str
+    event: str = Field(description="any name, of this guest alone")
 
 
 class Exit(Config):
@@ -209,10 +210,10 @@ class Follow(Config):
     """Keep as much of a region in memory as a curve says, by touching or freeing."""
 
     op: Literal["follow"]
-    region: str
+    region: str = Field(description="which of the regions")
     size: str = Field(description="curve: share of the region that is resident")
     interval: Seconds = Field(default=1.0, gt=0)
-    seconds: SpanField | None = None
+    seconds: SpanField | None = Field(default=None, description="ends after so long")
 
     @property
     def endless(self) -> bool:
@@ -263,7 +264,7 @@ class Task(Config):
 
     phases: tuple[Phase, ...] = Field(min_length=1)
     weight: int = Field(default=1024, ge=1, description="CPU share inside the guest")
-    count: Annotated[int, Field(ge=1)] | Literal["vcpus"] = Field(
+    count: Annotated[int, Field(ge=1, le=MOST_COPIES)] | Literal["vcpus"] = Field(
         default=1,
         description="so many of them, or as many as there are vCPUs, or the guest's `jobs`",
     )

@@ -34,8 +34,11 @@ HEAD = """\
 Made by `python -m tools.fields` from the models; do not edit. How they go together is told, with
 examples, in [scenarios.md](scenarios.md). A *size* is bytes (`300MiB`), a *share* a part of
 something larger (`30%`), a *time* seconds (`200ms`), a *span* a time or two that it is drawn
-between (`[5s, 30s]`), a *mix* values with how often each comes up (`{small: 3, large: 1}`). What
-has no default is required.
+between (`[5s, 30s]`), a *mix* values with how often each comes up (`{small: 3, large: 1}`), a
+*rate* so many a second (`200`) or a second and GiB of the guest (`150/GiB`), *content* kinds of
+content with their shares (`{zero: 0.1, "shared:debian12": 0.3}`). An *entry* of the timeline is one
+of those with a `do`, a *phase* one with an `op`, a *curve* one with a `kind` below. A field without
+a default is required; one whose default is *none* is left out unless you say something.
 
 """
 SCALARS = {int: "count", float: "number", str: "text", bool: "true or false"}

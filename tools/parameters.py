@@ -62,8 +62,9 @@ def _assumed(source: str) -> str:
     everything = [one for group in groups(source) for one in group.parameters]
     names = [f"`{one.name}`" for one in everything if re.search("assumed|recalled", one.meaning)]
     return (
-        f"{len(names)} of {len(everything)} have no published source, only a range that they are"
-        f" assumed to lie in: {', '.join(names)}."
+        f"{len(names)} of {len(everything)} are assumed or recalled, with the range that they are"
+        f" thought to lie in: {', '.join(names)}. What has no tag and no such word is arithmetic,"
+        " or a choice of the model."
     )
 
 

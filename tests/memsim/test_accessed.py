@@ -9,7 +9,7 @@ from memsim import state
 from memsim.accessed import SAMPLE_PAGES
 from memsim.account import CLASSES
 from memsim.params import MAP_S
-from memsim.spec import Phase
+from memsim.spec import Phase, Resize
 from tests.memsim.hosts import (
     again,
     allocate,
@@ -118,3 +118,29 @@ def test_committed_is_what_was_mapped_touched_or_not() -> None:
 def test_who_samples_too_often_is_told_so(every_s: float) -> None:
     with pytest.raises(ValueError, match="sample_every_s"):
         run(host(guest(task(sleep(1.0)), regions=[anon(10)]), sample_every_s=every_s), 0.1)
+
+
+def test_what_is_left_of_a_freed_region_stays_committed() -> None:
+    # One frees all of the region slowly; the other touches it all the while.
+    freer = task(allocate(0), sleep(1.0), free(0), sleep(1e9))
+    other = task(sleep(1.0), touch(0, cost_s=1e-6))
+    one = guest(freer, other, pages=PAGES, regions=[anon(5000)], stats_period_s=0.1, vcpus=2)
+    fleet = run(host(one), 0.9, *(1.0 + i * 1e-4 for i in range(1, 60)), 2.0)
+    assert fleet.guest[0, 0]["anon_pages"] > 0
+    assert fleet.guest[0, 0]["committed_pages"] == 5000
+
+
+@pytest.mark.parametrize("resize", [Resize.BALLOON, Resize.VIRTIO_MEM])
+def test_who_leaves_untouched_leaves_the_sample(resize: Resize) -> None:
+    # The guest shrinks to half while a sample is under way; of the rest a fifth is touched.
+    regions = [anon(16), anon(820)]
+    one = guest(task(*_loop(820)), pages=PAGES, regions=regions, resize=resize)
+    fleet = run(host(one, sample_every_s=30.0), 31.0)
+    targets(fleet, PAGES // 2)
+    fleet.advance(np.array([61.0]))
+    fleet.check()
+    seen = fleet.guest[0, 0]
+    assert seen["balloon_pages"] == PAGES // 2
+    share = 820 / (PAGES // 2)
+    assert seen["active_pages"] / (PAGES // 2) == pytest.approx(share, abs=0.2)
+    assert seen["active_pages"] <= PAGES // 2

@@ -5,7 +5,7 @@ import random
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from memsim.fleet import Fleet
@@ -164,6 +164,7 @@ def test_belady_bounds_the_hosts_demand_faults(
 
 
 @settings(max_examples=40)
+@example(1002)  # looked at in a slice that a long sleep follows
 @given(st.integers(0, 2**32))
 def test_the_time_of_every_task_sums_to_the_wall_clock(seed: int) -> None:
     spec = random_host(random.Random(seed))
@@ -178,8 +179,7 @@ def test_the_time_of_every_task_sums_to_the_wall_clock(seed: int) -> None:
         assert (fleet.account[0] >= -1e-9).all()
         for g, each in enumerate(spec.guests):
             for j, script in enumerate(each.tasks):
-                # Private touches may be ahead by a tick, work in the kernel by a chunk, and a task
-                # with a core through a short sleep (10 ms in these scripts).
+                # Private touches may be ahead by a tick and work in the kernel by a chunk.
                 longest = max((p.cost_s for p in script.phases if p.op <= Op.WRITE), default=0.0)
-                slack = 0.01 + spec.tick_s + 3 * longest + 1200 * 4e-6 * spec.page_bytes / 4096
+                slack = spec.tick_s + 3 * longest + 1200 * 4e-6 * spec.page_bytes / 4096
                 assert -1e-6 <= booked[g, j] - t <= slack

@@ -244,6 +244,9 @@ def test_the_command_runs_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
         main([str(path), "--every", "1s"])
     assert "--every: samples are written by --json" in capsys.readouterr().err
     with pytest.raises(SystemExit):
+        main([str(path), "--every", "1us"])
+    assert "expected at least 0.01 s" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
         main([str(path), "--seed", "-1"])
     assert "got '-1', expected a whole number" in capsys.readouterr().err
     assert main([str(path), "--set", "host.cores=0"]) == 2
@@ -315,3 +318,16 @@ def test_what_does_not_fit_this_machine_is_refused_before_it_is_begun(
     assert main([str(tmp_path / "mine.yaml"), *huge]) == 2
     printed = capsys.readouterr().err
     assert "needs about" in printed and "or a host.page above 65536" in printed
+    for swap in ("host.swap.size=900TiB", "guests.0.own_swap=900TiB"):
+        assert main([str(tmp_path / "mine.yaml"), "--set", swap]) == 2
+        assert "needs about" in capsys.readouterr().err
+
+
+def test_a_target_that_was_missed_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = "timeline=[{at: 1s, do: target, guest: a, size: 56MiB}, {at: 5s, do: mark, name: end}]"
+    out, _ = told(tmp_path, capsys, asked)
+    assert "asked for" not in out
+    out, _ = told(tmp_path, capsys, asked, "guests.0.cooperation.stuck=true")
+    assert "a: 64.0 MiB at the end, asked for 56.0" in out

@@ -83,6 +83,8 @@ MISTAKES = [
     ("guests.0.min", "65MB", r"guests.0.min: 65000000: expected a multiple"),
     ("guests.0.profile", "web", r"expected either profile or work"),
     ("guests.1.profile", "weeb", r"profile: 'weeb': expected one of analytics, batch"),
+    ("guests.1.count", 255, r"guests: 256 of them: expected at most 255 on a host"),
+    (f"{WORK}.tasks.t.count", 1_000_000, r"less than or equal to 1000"),
     ("guests.1.count", 0, r"greater than or equal to 1"),
     ("guests.1.cgroup", "bag", r"guests.1.cgroup: 'bag': expected one of box"),
     ("guests.1.emulator", "512MiB", r"emulator: 536870912: expected less than its cgroup's max"),

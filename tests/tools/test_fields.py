@@ -23,4 +23,4 @@ def test_values_and_defaults_are_as_people_write_them() -> None:
     assert "| `min` | size or share | `25%` | or a share of size |" in page
     assert "| `reserved` | size | `64MiB` | the host's own kernel and daemons |" in page
     assert "| `starts` | list of span | none |" in page
-    assert "| `seconds` | span |  |  |" in page
+    assert "| `seconds` | span |  | so long |" in page

@@ -6,7 +6,7 @@ they are.  Memory about guests stands in a tuple of its own that has a field `gu
 else arrays (H, G, ...); it follows the guest, not the slot.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
@@ -62,6 +62,51 @@ def put_rows(state: T, rows: Ints, part: T) -> T:
 def copy(state: T) -> T:
     """A copy that shares no array with `state`."""
     return _map(lambda values: values.copy(), state)
+
+
+def widen(state: T, wider: T) -> T:
+    """`state` with as many guest slots as `wider` (H, G'), which fills those it had not.
+
+    Args:
+        state: of H hosts with at most G' slots.
+        wider: the state of as many hosts that know nothing.
+    """
+
+    def put(values: np.ndarray, blank: np.ndarray) -> np.ndarray:
+        if values.shape == blank.shape:
+            return values
+        copy = blank.copy()
+        copy[:, : values.shape[1]] = values
+        return copy
+
+    return _map(put, state, wider)
+
+
+def arrays(state: object) -> list[np.ndarray]:
+    """All arrays of a state, in a fixed order."""
+    found: list[np.ndarray] = []
+
+    def note(values: np.ndarray) -> np.ndarray:
+        found.append(values)
+        return values
+
+    _map(note, state)
+    return found
+
+
+def refill(like: T, values: Sequence[np.ndarray]) -> T:
+    """A state of the form of `like` from what `arrays` gave.
+
+    Raises:
+        ValueError: the arrays are not of that form.
+    """
+    expected = arrays(like)
+    form = [(array.dtype, array.shape) for array in expected]
+    found = [(array.dtype, array.shape) for array in values]
+    if form != found:
+        raise ValueError(f"state: arrays {found}, expected {form}")
+    left = iter(values)
+    return _map(lambda _: next(left), like)
 
 
 def follow(kept: Kept, guest_id: Ints, fresh: Callable[[int, int], Kept]) -> Kept:

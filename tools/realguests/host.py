@@ -11,10 +11,10 @@ from contract.arrays import PAGE, UNKNOWN
 from contract.decision import TARGETS_ONLY, Decision
 from contract.descriptors import AsyncMode, GuestState, Hinting, ResizeMechanism
 from contract.telemetry import Telemetry, unknown
+from overcommitd.qmp import QmpError
 from tools.realguests import procfs
 from tools.realguests.plan import PlannedGuest
 from tools.realguests.qemu import BALLOON, Emulator
-from tools.realguests.qmp import QmpError
 
 UNSET = 2**63  # statistics that the guest never gave read 2^64 - 1
 STATISTICS = {  # QMP's name -> the contract's

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from overcommitd.qmp import Qmp, QmpError
 from tools.realguests.agent import Agent
 from tools.realguests.image import Image
 from tools.realguests.problems import Failed
 from tools.realguests.procfs import Numbers, process
-from tools.realguests.qmp import Qmp, QmpError
 
 MIB = 1 << 20
 KERNEL_LINE = (

@@ -1,26 +1,34 @@
 """A client of QEMU's machine protocol: one JSON object a line, one request at a time.
 
-What comes from the socket is not trusted: lines are bounded, and anything but the expected
-objects ends the connection.
+What comes from the socket is not trusted: lines are bounded, so is what may come before an answer,
+and anything but the expected objects ends the connection.  An answer that comes too late is told
+from the next one by its id.
 """
 
 import json
 import socket
+import struct
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
-from contract.host import HostError
+from contract.host import HostError, Refused
 
 LINE_BYTES = 1 << 20  # [bytes] of one answer at most
 EVENTS = 1000  # that may come before an answer
 TIMEOUT_S = 30.0  # [s] for an answer: an emulator that is itself swapped out is slow
+CREDENTIALS = struct.Struct("3i")  # process, user and group of a peer: SO_PEERCRED
 
 Object = dict[str, Any]
 
 
 class QmpError(HostError):
-    """The emulator is gone, refused a command or said what is no QMP."""
+    """The emulator is gone or said what is no QMP; the connection is over."""
+
+
+class QmpRefused(Refused, QmpError):
+    """The emulator understood a command and will not carry it out; the connection goes on."""
 
 
 class Qmp:
@@ -32,10 +40,11 @@ class Qmp:
         Raises:
             QmpError: nobody listens there, or not an emulator.
         """
-        self._path, self._lock, self._kept = path, threading.Lock(), b""
+        self._path, self._timeout_s, self._kept = path, timeout_s, b""
+        self._lock, self._asked, self._until = threading.Lock(), 0, 0.0
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(timeout_s)
         try:
+            self._begin()
             self._socket.connect(str(path))
             if "QMP" not in self._object():
                 raise QmpError(f"{path}: greets like no emulator")
@@ -47,15 +56,28 @@ class Qmp:
             self.close()
             raise
 
+    @property
+    def pid(self) -> int | None:
+        """The emulator's process, None if it runs where its number means nothing to us."""
+        size = CREDENTIALS.size
+        found = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        pid = int(CREDENTIALS.unpack(found)[0])
+        return pid if pid > 0 else None
+
     def execute(self, command: str, **arguments: object) -> Any:  # noqa: ANN401  what QMP returns
         """Run one command and return what it returns.
 
         Raises:
-            QmpError: the emulator refuses, is gone, or takes too long.
+            QmpRefused: the emulator will not.
+            QmpError: it is gone, takes too long, or says what is no QMP.
         """
-        request = {"execute": command} | ({"arguments": arguments} if arguments else {})
         with self._lock:
+            self._asked += 1
+            request: Object = {"execute": command, "id": self._asked}
+            if arguments:
+                request["arguments"] = arguments
             try:
+                self._begin()
                 self._socket.sendall(json.dumps(request).encode() + b"\n")
                 return self._answer(command)
             except OSError as error:
@@ -65,15 +87,21 @@ class Qmp:
         """End the connection; the emulator goes on."""
         self._socket.close()
 
+    def _begin(self) -> None:
+        self._until = time.monotonic() + self._timeout_s
+        self._socket.settimeout(self._timeout_s)
+
     def _answer(self, command: str) -> Any:  # noqa: ANN401
         for _ in range(EVENTS):
             found = self._object()
+            if found.get("id", self._asked) != self._asked:
+                continue  # of a question that was given up
             if "return" in found:
                 return found["return"]
             if "error" in found:
                 error = found["error"]
                 said = error.get("desc") if isinstance(error, dict) else error
-                raise QmpError(f"{self._path}: {command}: {said}")
+                raise QmpRefused(f"{self._path}: {command}: {said}")
         raise QmpError(f"{self._path}: {command}: {EVENTS} events and no answer")
 
     def _object(self) -> Object:
@@ -91,6 +119,10 @@ class Qmp:
         while b"\n" not in self._kept:
             if len(self._kept) > LINE_BYTES:
                 raise QmpError(f"{self._path}: a line of more than {LINE_BYTES} bytes")
+            left_s = self._until - time.monotonic()  # of the whole answer, however it drips
+            if left_s <= 0:
+                raise TimeoutError("timed out")
+            self._socket.settimeout(left_s)
             received = self._socket.recv(65536)
             if not received:
                 raise QmpError(f"{self._path}: the emulator closed the connection")

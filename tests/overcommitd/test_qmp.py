@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tools.realguests import qmp
+from overcommitd import qmp
+from overcommitd.qmp import Qmp, QmpError
 from tools.realguests.host import statistics, whole
-from tools.realguests.qmp import Qmp, QmpError
 
 GREETING = b'{"QMP": {}}\n'
 DONE = b'{"return": {}}\n'

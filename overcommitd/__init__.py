@@ -1,0 +1,1 @@
+"""Runs a policy on real hosts: reads, decides, guards, applies, records, explains."""

@@ -194,7 +194,9 @@ class RealHost:
         return GuestState.BOOTING if young else one.state
 
     def _resize(self, key: str, target_bytes: int, failures: list[HostError]) -> None:
-        name = self.roster.entries[key].name
+        name, size_bytes = self.roster.entries[key].name, self._seen[key].size_bytes
+        if size_bytes >= 0:
+            target_bytes = min(target_bytes, size_bytes)  # more than it booted with it cannot have
         if target_bytes == 0:
             failures.append(Refused(f"{name}: a target of 0; expected a size above it"))
             return

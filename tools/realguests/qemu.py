@@ -34,6 +34,7 @@ class Hardware:
     reporting: bool = False
     deflate_on_oom: bool = True
     disk: int = 0  # [bytes] of a disk of unlike blocks; 0: none
+    second_qmp: bool = False  # a socket NAME.daemon for a daemon: each serves one client
 
 
 class Emulator:
@@ -159,6 +160,8 @@ def command(hardware: Hardware, image: Image, folder: Path) -> list[str]:
     line += ["-serial", f"file:{file_of(folder, name, 'console')}"]
     line += ["-serial", f"unix:{file_of(folder, name, 'agent')},server=on,wait=off"]
     line += ["-qmp", f"unix:{file_of(folder, name, 'qmp')},server=on,wait=off"]
+    if hardware.second_qmp:
+        line += ["-qmp", f"unix:{file_of(folder, name, 'daemon')},server=on,wait=off"]
     line += ["-device", "virtio-balloon-pci,id=balloon0"]
     line[-1] += f",free-page-reporting={switch(hardware.reporting)}"
     line[-1] += f",deflate-on-oom={switch(hardware.deflate_on_oom)}"

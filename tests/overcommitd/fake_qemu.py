@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,8 @@ class FakeQemu:
         self.path.unlink(missing_ok=True)
         for one in (self._connection, self._listener):
             if one is not None:
-                try:
+                with suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
                 one.close()
         self._thread.join(5)
 

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def libvirt_session(folder: Path, *names: str) -> Iterator[Session]:
             environment[variable] = str(home)
         files = [Path(shutil.copy(file, short)) for file in (made.kernel, made.initramfs)]
         made = Image(files[0], files[1], made.version)
-        user = {}
+        user: dict[str, Any] = {}
         if os.geteuid() == 0:  # root has no session of its own
             user = {"user": ORDINARY, "group": ORDINARY, "extra_groups": []}
             for path in [short, *short.rglob("*")]:
@@ -147,10 +147,8 @@ def _agent(path: Path) -> Agent:
 
 
 def _destroy(libvirt: Any, domain: Any) -> None:  # noqa: ANN401
-    try:
+    with suppress(libvirt.libvirtError):  # the test has ended it
         domain.destroy()
-    except libvirt.libvirtError:
-        pass  # the test has ended it
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -75,8 +75,12 @@ def size(folder: Path, name: str) -> int:
 
 
 def settled(folder: Path, name: str) -> bool:
-    guest = status(folder)[name]
-    return abs((guest["current_bytes"] or 0) - (guest["applied_target_bytes"] or 0)) < 4 * MIB
+    """It has its target, and has had it for two seconds."""
+    first = status(folder)[name]["applied_target_bytes"]
+    time.sleep(2)
+    last = status(folder)[name]
+    there = abs((last["current_bytes"] or 0) - (last["applied_target_bytes"] or 0)) < 4 * MIB
+    return there and first == last["applied_target_bytes"]
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from contract.arrays import Floats, Floats32
 from contract.decision import Decision
 from contract.decode import decode
 from contract.features import GUEST_FEATURES, HOST_FEATURES, EncoderState, Observation
-from contract.policy import Policy
+from contract.policy import Policy, PolicyError
 from contract.telemetry import Telemetry
 from contract.version import read_contract
 
@@ -82,7 +82,11 @@ class OnnxPolicy:
         return OnnxState(features.reset(hosts, guests), rule)
 
     def act(self, observation: Observation) -> Floats32:
-        """Mean actions (H, G) in [-1, 1], 0 where no guest is."""
+        """Mean actions (H, G) in [-1, 1], 0 where no guest is.
+
+        Raises:
+            PolicyError: the network gives no numbers.
+        """
         action = np.zeros(observation.present.shape, np.float32)
         for host, present in enumerate(observation.present):
             if present.any():
@@ -92,6 +96,8 @@ class OnnxPolicy:
                     "present": present[None, present],
                 }
                 action[host, present] = self._session.run(None, rows)[0][0]
+        if not np.isfinite(action).all():
+            raise PolicyError(f"policy {self.name}: the network's answer is not finite")
         return action
 
     def decide(self, telemetry: Telemetry, state: OnnxState) -> tuple[Decision, OnnxState, Floats]:

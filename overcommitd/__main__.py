@@ -85,6 +85,7 @@ def _serve(config: DaemonConfig, service: Service) -> None:
         service.run()
         log.say(logging.INFO, "ends", on_stop=config.on_stop.value)
     finally:
+        service.close()
         control.close()
         if server is not None:
             server.close()

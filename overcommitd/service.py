@@ -90,6 +90,9 @@ class Service:
                 say(logging.WARNING, "released on stop", **self._release([]))
             except HostError as error:
                 say(logging.ERROR, "could not release on stop", error=str(error))
+
+    def close(self) -> None:
+        """End the recording."""
         if self._recorder is not None:
             self._recorder.close()
 

@@ -133,11 +133,11 @@ class Service:
         problem = outcome.problem
         if problem:
             self.totals.add("policy_failures")
+            self._problem = problem
             say(logging.ERROR, "policy failed", problem=problem, by=outcome.by.value)
         elif self._problem and outcome.by is By.POLICY:
+            self._problem = ""
             say(logging.WARNING, "policy works again")
-        if outcome.turn.due.any():
-            self._problem = problem
         return outcome
 
     def _apply(self, decision: Decision) -> None:

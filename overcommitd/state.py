@@ -80,7 +80,7 @@ def read(path: Path) -> Saved | None:
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise StateError(f"{path}: more than {LARGEST_BYTES} bytes")
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as whole, np.load(whole, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(arrays.pop(TEXT).tobytes())
         if about["version"] != VERSION:

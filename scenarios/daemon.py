@@ -28,6 +28,7 @@ class SimulatedOptions(Config):
     scenario: str = Field(default="small", description="one that ships, or a path")
     set: tuple[str, ...] = Field(default=(), description="changes to it, FIELD=VALUE each")
     seed: int = Field(default=0, description="of the host")
+    episode: int = Field(default=0, description="another host of the same seed")
     pace: float = Field(
         default=1.0, ge=0, description="simulated seconds a second; 0: as fast as it can"
     )
@@ -42,7 +43,7 @@ class SimulatedBackend:
         """Give the host its life."""
         scenario = scenarios.load(options.scenario, options.set)
         self.hosts = SimulatedHosts(scenario, 1, threads=1)
-        self.hosts.reset([0], [options.seed])
+        self.hosts.reset([0], [(options.seed, options.episode)])
         self.supports, self._options, self._terms = self.hosts.supports, options, guests
         self._names: dict[int, str] = {}
         self.incarnation = f"simulated-{time.time_ns()}"  # a life that ends with the program

@@ -8,15 +8,23 @@ import numpy as np
 import pytest
 
 import scenarios
+from agents.learned.export import export
+from configs.loading import dump
 from contract.decision import Decision
+from contract.decode import Decoding
+from contract.features import Observation
 from contract.guard import GuardConfig
 from contract.loop import Loop, Turn
 from contract.recording import read
+from contract.version import Contract
+from envs import keys
 from overcommitd import policies
 from overcommitd.backend import open_backend
 from overcommitd.config import DaemonConfig
 from overcommitd.service import Service
 from scenarios.hosts import SimulatedHosts
+from tests.agents.test_onnx_policy import make_policy
+from tests.envs.batches import batch
 
 SECONDS = 200.0
 
@@ -48,7 +56,7 @@ def by_loop(policy: Any, level: str) -> list[Turn]:  # noqa: ANN401
     return turns
 
 
-def by_daemon(made: DaemonConfig) -> list[Turn]:
+def by_daemon(made: DaemonConfig, seconds: float = SECONDS) -> list[Turn]:
     backend = open_backend(made)
     service = Service(made, backend, policies.plan(made))
     turns: list[Turn] = []
@@ -56,10 +64,50 @@ def by_daemon(made: DaemonConfig) -> list[Turn]:
         until_s = service.turn()
         assert service.outcome is not None
         turns.append(service.outcome.turn)
-        if until_s >= SECONDS:
+        if until_s >= seconds:
             service.close()
             return turns
         backend.wait_until(until_s, threading.Event())
+
+
+@pytest.mark.parametrize("level", ["limits", "full"])
+def test_a_learned_policy_does_in_the_daemon_what_it_does_in_the_environment(
+    tmp_path: Path,
+    level: Any,  # noqa: ANN401  a literal
+) -> None:
+    contract = Contract(Decoding(mode="change"), 2.5, GuardConfig(level))
+    folder = tmp_path / "run-folder"
+    folder.mkdir()
+    export(make_policy(), contract, folder)
+    env = batch(
+        "small",
+        1,
+        episode_steps=40,
+        staggered=False,
+        warm_up_s=0.0,
+        guard=level,
+        decoding=contract.decoding,
+        period_s=2.5,
+    )
+    network = policies.open_policy(str(folder), {})
+    seen, _ = env.reset(seed=11)
+    readings = [env.telemetry]
+    for _ in range(40):
+        rows = seen["guests"].reshape(1, env.core.guests, -1)
+        observation = Observation(rows, seen["host"], seen["present"] > 0)
+        seen, *_ = env.step(network.act(observation))  # type: ignore[attr-defined]  # OnnxPolicy
+        readings.append(env.telemetry)
+    seed, episode = keys.pool_host(11, 0, 4)
+    scenario = tmp_path / "as-trained.yaml"
+    scenario.write_text(dump(env.settings.scenarios[0]))
+    options = {"scenario": str(scenario), "seed": seed, "episode": episode, "pace": 0}
+    backend = {"kind": "simulated", "options": options}
+    turns = by_daemon(config(tmp_path, str(folder), level, backend=backend), 40 * 2.5)
+    assert len(turns) == 40
+    for turn, reading in zip(turns, readings, strict=False):
+        np.testing.assert_equal(turn.telemetry._asdict(), reading._asdict())
+    moved = np.stack([reading.applied_target_bytes for reading in readings])
+    assert len(np.unique(moved)) > 6  # it was not about nothing
 
 
 def same(ours: Decision, theirs: Decision) -> bool:

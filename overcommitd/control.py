@@ -17,6 +17,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+ROOT = 0
 LINE_BYTES = 1 << 16  # [bytes] of a request at most
 ANSWER_BYTES = 16 << 20  # [bytes] of an answer at most
 ANSWER_S = 30.0  # [s] until who asks is told that the daemon is busy
@@ -82,7 +83,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ANN401
         """Only root and the daemon's own user may ask, whatever the file's mode has become."""
         found = request.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-        return CREDENTIALS.unpack(found)[1] in (0, os.geteuid())
+        return CREDENTIALS.unpack(found)[1] in (ROOT, os.geteuid())
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
         """A client that hung up is no news."""

@@ -27,7 +27,7 @@ from overcommitd.real import RealHost, RealOptions
 
 AT_ONCE = 16  # guests that are asked at the same time
 RETRY_S = 10.0  # [s] until a guest that did not answer is asked again
-LARGEST = 1 << 62  # [bytes] a statistic above this is 2^64 - 1, which says "unknown"
+LARGEST = 1 << 62  # [bytes] above this is 2^64 - 1, which says "unknown", or nonsense
 STATES = {
     "running": GuestState.RUNNING,
     "inmigrate": GuestState.MIGRATING,
@@ -236,7 +236,7 @@ class QmpGuests:
         statistics = {}
         for column, name in STATISTICS.items():
             value = _number(stats, name)
-            if 0 <= value < LARGEST:
+            if value >= 0:
                 statistics[column] = value
         answered_at = max(NEVER, float(_number(found, "last-update")))
         return replace(seen, answered_at=answered_at, statistics=statistics)
@@ -278,7 +278,7 @@ def _property(qmp: Qmp, path: str, name: str) -> Any:  # noqa: ANN401
 
 def _number(found: object, name: str | None = None) -> int:
     value = found.get(name) if name is not None and isinstance(found, dict) else found
-    return value if type(value) is int else UNKNOWN
+    return value if type(value) is int and 0 <= value < LARGEST else UNKNOWN
 
 
 def _text(found: object, name: str) -> str:

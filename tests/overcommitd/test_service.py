@@ -113,10 +113,10 @@ def live(service: Service, turns: int) -> None:
         service.backend.wait_until(service.turn(), threading.Event())
 
 
-def test_only_mode_act_sends(made: Any) -> None:  # noqa: ANN401
+def test_only_mode_act_sends(made: Any, tmp_path: Path) -> None:  # noqa: ANN401
     for mode, decides, sends in (("observe", 0, False), ("shadow", 8, False), ("act", 8, True)):
         guests = Guests()
-        service = made(guests, mode=mode, record=None, state_dir=f"/tmp/none-{mode}")
+        service = made(guests, mode=mode, record=None, state_dir=str(tmp_path / mode))
         live(service, 8)
         assert service.totals.counts["decisions"] == decides
         assert bool(guests.applied) is sends, mode

@@ -10,6 +10,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,17 +72,31 @@ class Qmp:
             QmpRefused: the emulator will not.
             QmpError: it is gone, takes too long, or says what is no QMP.
         """
+        (found,) = self.execute_all([(command, arguments)])
+        if isinstance(found, QmpRefused):
+            raise found
+        return found
+
+    def execute_all(self, commands: Sequence[tuple[str, Object]]) -> list[Any]:
+        """Run several commands, sent together; a refusal stands in the place of its answer.
+
+        Raises:
+            QmpError: as `execute`.
+        """
+        names = [name for name, _ in commands]
         with self._lock:
-            self._asked += 1
-            request: Object = {"execute": command, "id": self._asked}
-            if arguments:
-                request["arguments"] = arguments
+            first = self._asked + 1
+            self._asked += len(commands)
+            lines = [
+                json.dumps({"execute": name, "id": first + place, "arguments": arguments})
+                for place, (name, arguments) in enumerate(commands)
+            ]
             try:
                 self._begin()
-                self._socket.sendall(json.dumps(request).encode() + b"\n")
-                return self._answer(command)
+                self._socket.sendall("\n".join(lines).encode() + b"\n")
+                return [self._answer(name, first + place) for place, name in enumerate(names)]
             except OSError as error:
-                raise QmpError(f"{self._path}: {command}: {error}") from error
+                raise QmpError(f"{self._path}: {names[0]}: {error}") from error
 
     def close(self) -> None:
         """End the connection; the emulator goes on."""
@@ -91,17 +106,17 @@ class Qmp:
         self._until = time.monotonic() + self._timeout_s
         self._socket.settimeout(self._timeout_s)
 
-    def _answer(self, command: str) -> Any:  # noqa: ANN401
+    def _answer(self, command: str, number: int) -> Any:  # noqa: ANN401
         for _ in range(EVENTS):
             found = self._object()
-            if found.get("id", self._asked) != self._asked:
+            if found.get("id", number) != number:
                 continue  # of a question that was given up
             if "return" in found:
                 return found["return"]
             if "error" in found:
                 error = found["error"]
                 said = error.get("desc") if isinstance(error, dict) else error
-                raise QmpRefused(f"{self._path}: {command}: {said}")
+                return QmpRefused(f"{self._path}: {command}: {said}")
         raise QmpError(f"{self._path}: {command}: {EVENTS} events and no answer")
 
     def _object(self) -> Object:

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = {"contract", "memsim", "agents", "scenarios", "envs", "reports", "configs"}
+PACKAGES = {
+    "contract",
+    "memsim",
+    "agents",
+    "scenarios",
+    "envs",
+    "reports",
+    "overcommitd",
+    "configs",
+}
 SCRIPTS = {"train.py", "evaluate.py", "tune.py"}
 HEAVY = ("torch", "stable_baselines3", "gymnasium", "numba", "matplotlib")
 

@@ -224,31 +224,29 @@ class QmpGuests:
                 guest.qmp.execute("qom-set", path=guest.balloon, property=PERIOD, value=period)
 
     def _look(self, guest: Guest) -> Seen:
-        status = _text(guest.qmp.execute("query-status"), "status")
-        state = STATES.get(status, GuestState.UNKNOWN)
-        if _text(_ask(guest.qmp, "query-migrate"), "status") in ("setup", "active", "device"):
+        device = guest.block or guest.balloon
+        status, migration, size, found = guest.qmp.execute_all(
+            [
+                ("query-status", {}),
+                ("query-migrate", {}),
+                ("qom-get", {"path": guest.block, "property": "size"})
+                if guest.block
+                else ("query-balloon", {}),
+                ("qom-get", {"path": guest.balloon or device, "property": "guest-stats"}),
+            ]
+        )
+        state = STATES.get(_text(status, "status"), GuestState.UNKNOWN)
+        if _text(migration, "status") in ("setup", "active", "device"):
             state = GuestState.MIGRATING
-        seen = replace(guest.seen, state=state, current_bytes=self._size(guest))
-        if not guest.balloon:
-            return seen
-        found = _property(guest.qmp, guest.balloon, "guest-stats")
         stats = found.get("stats") if isinstance(found, dict) else None
-        statistics = {}
-        for column, name in STATISTICS.items():
-            value = _number(stats, name)
-            if value >= 0:
-                statistics[column] = value
-        answered_at = max(NEVER, float(_number(found, "last-update")))
-        return replace(seen, answered_at=answered_at, statistics=statistics)
-
-    def _size(self, guest: Guest) -> int:
-        if guest.block:
-            plugged = _number(_property(guest.qmp, guest.block, "size"))
-            return guest.base_bytes + plugged if plugged >= 0 else UNKNOWN
-        if not guest.balloon:
-            return guest.base_bytes
-        size = _number(_ask(guest.qmp, "query-balloon"), "actual")
-        return size if size > 0 else UNKNOWN
+        statistics = {name: _number(stats, key) for name, key in STATISTICS.items()}
+        return replace(
+            guest.seen,
+            state=state,
+            current_bytes=_size(guest, size),
+            answered_at=max(NEVER, float(_number(found, "last-update"))),
+            statistics={name: value for name, value in statistics.items() if value >= 0},
+        )
 
 
 PERIOD = "guest-stats-polling-interval"
@@ -263,6 +261,17 @@ def open_backend(options: Mapping[str, Any], guests: Guests) -> RealHost:
     checked = build(QmpOptions, options, "backend.options")
     machine = Machine(checked.cgroup)
     return RealHost(QmpGuests(checked, machine), guests, machine, checked)
+
+
+def _size(guest: Guest, answer: object) -> int:
+    """[bytes] From the answer of whichever device resizes the guest."""
+    if guest.block:
+        plugged = _number(answer)
+        return guest.base_bytes + plugged if plugged >= 0 else UNKNOWN
+    if not guest.balloon:
+        return guest.base_bytes
+    size = _number(answer, "actual")
+    return size if size > 0 else UNKNOWN
 
 
 def _ask(qmp: Qmp, command: str, **arguments: object) -> Any:  # noqa: ANN401

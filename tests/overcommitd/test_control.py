@@ -65,7 +65,7 @@ def test_what_is_no_question_is_told_so_and_the_next_is_answered(
 
 
 def test_another_user_is_hung_up_on(listening: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control.os, "geteuid", lambda: 12345)
+    monkeypatch.setattr("os.geteuid", lambda: 12345)
     monkeypatch.setattr(control, "ROOT", 54321)
     with pytest.raises(ControlError):
         ask(listening, "status")

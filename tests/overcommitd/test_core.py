@@ -34,7 +34,8 @@ class Asks:
             raise ZeroDivisionError("a slip")
         target = np.full(telemetry.guest_id.shape, self.size, np.int64)
         if self.fails == "nan":
-            return Decision(target * np.nan), state, telemetry.time_s + self.period_s
+            nothing: Any = target * np.nan
+            return Decision(nothing), state, telemetry.time_s + self.period_s
         if self.fails == "no tuple":
             return Decision(target)  # type: ignore[return-value]
         if self.fails == "never wakes forward":

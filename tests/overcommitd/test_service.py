@@ -100,7 +100,7 @@ def made(tmp_path: Path) -> Any:  # noqa: ANN401  a maker of services
 
     def make(backend: Guests | None = None, **fields: Any) -> Service:  # noqa: ANN401
         config = configured(tmp_path, **fields)
-        services.append(Service(config, backend or Guests(), policies.plan(config)))  # type: ignore[arg-type]  # a backend
+        services.append(Service(config, backend or Guests(), policies.plan(config)))
         return services[-1]
 
     yield make

@@ -142,24 +142,24 @@ class Metrics(Config):
 class DaemonConfig(Config):
     """All of /etc/overcommit/daemon.yaml."""
 
-    backend: Backend
-    mode: Mode = Field(default=Mode.SHADOW, description="observe, shadow or act")
+    backend: Backend = Field(description="where the guests are")
+    mode: Mode = Field(default=Mode.SHADOW, description="reads; also decides; also applies")
     policy: str = Field(default="slides", description="a baseline, or a run folder's path")
     settings: dict[str, Any] = Field(default={}, description="of a baseline that differ")
-    fallback: Fallback = Fallback()
-    guard: Guard = Guard()
-    guests: Guests = Guests()
+    fallback: Fallback = Field(default=Fallback(), description="when the policy cannot decide")
+    guard: Guard = Field(default=Guard(), description="between the policy and the host")
+    guests: Guests = Field(default=Guests(), description="which, and on which terms")
     period: Period = Field(
         default=5.0, description="between readings in mode observe, and tries after a failure"
     )
-    on_stop: OnStop = Field(default=OnStop.STAY, description="stay or release")
+    on_stop: OnStop = Field(default=OnStop.STAY, description="what becomes of guests when it ends")
     state_dir: str = Field(default="/var/lib/overcommit", description="survives restarts")
     runtime_dir: str = Field(default="/run/overcommit", description="control socket")
     host_lock: str = Field(
         default="overcommitd", description="daemons of one name refuse to share a host"
     )
-    record: Record | None = Field(default=Record(), description="null: nothing is recorded")
-    metrics: Metrics | None = Field(default=Metrics(), description="null: none")
+    record: Record | None = Field(default=Record(), description="telemetry file; null: none")
+    metrics: Metrics | None = Field(default=Metrics(), description="for Prometheus; null: none")
 
     @model_validator(mode="after")
     def _limits_only_simulated(self) -> "DaemonConfig":

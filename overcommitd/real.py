@@ -3,13 +3,10 @@
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
-from configs.loading import Config
 from contract.arrays import UNKNOWN
 from contract.decision import Decision
 from contract.descriptors import GuestState
@@ -18,6 +15,7 @@ from contract.telemetry import COLUMNS, Telemetry, unknown
 from overcommitd.config import Guests
 from overcommitd.hypervisor import Finding, Hypervisor, Seen
 from overcommitd.machine import Machine
+from overcommitd.options import RealOptions
 from overcommitd.roster import Roster
 
 BOOT_S = 60.0  # [s] an emulator so young whose guest never answered is booting
@@ -27,16 +25,6 @@ KSM = {
     "ksm_pages_to_scan": "pages_to_scan",
     "ksm_merge_across_nodes": "merge_across_nodes",
 }
-
-
-class RealOptions(Config):
-    """Options that all backends of real guests have."""
-
-    cgroup: Path | None = Field(
-        default=None, description="a cgroup whose limit counts as the host's memory"
-    )
-    ksm: bool = Field(default=False, description="let the policy set KSM, where we may")
-    memory_low: bool = Field(default=False, description="let it set memory.low and memory.high")
 
 
 class RealHost:

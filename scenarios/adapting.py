@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from scenarios import datasets, fitting, traces
+from scenarios import datasets, fitting
 from scenarios.quantities import GIB
 from scenarios.schema import Replay
 from scenarios.traces import Dataset, TraceError
@@ -110,6 +110,10 @@ def _about(replay: Replay, found: _Found) -> list[str]:
             f"{name}: hosts have {fewer} instead of {replay.guests[0]}, because its {split} has"
             f" no more machines that fit{hint}."
         )
+    if share := getattr(found.dataset, "censored", 0.0):
+        said.append(
+            f"{name}: {share:.0%} of its rows are lower bounds, because guests were squeezed then."
+        )
     if found.seldom:
         said.append(f"{name}: its machines are off most of the time, and so are the guests.")
     return said
@@ -123,7 +127,7 @@ def _why_not(replay: Replay, sets: Sequence[Dataset], begin_s: float, end_s: flo
     longest = max(where.high for where in spans)
     if not any(where.windows for where in spans):
         return (
-            f"{names}: {longest} steps of {traces.STEP_S:g} s; expected {needed} or more for"
+            f"{names}: {longest} steps of {sets[0].step_s:g} s; expected {needed} or more for"
             f" {end_s:g} s of a host, {replay.compression:g} times as fast; a shorter run needs"
             " fewer, such as --set warm_up=60 --set scored=10min"
         )

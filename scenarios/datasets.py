@@ -3,7 +3,9 @@
 from functools import lru_cache
 from pathlib import Path
 
+from contract.recording import PATTERN
 from scenarios import gwa, synthetic, tidy, traces
+from scenarios.recorded import Recorded
 from scenarios.traces import Dataset, TraceError
 
 
@@ -36,11 +38,15 @@ def chosen(source: str, folder: str | None, names: tuple[str, ...]) -> tuple[Dat
 def measured(folder: Path) -> tuple[Dataset, ...]:
     """All data sets in a folder and below: tidy parquet files, else folders of GWA-T-12 files.
 
+    A folder of recordings of the daemon is one data set.
+
     One file of either kind serves too.
 
     Raises:
         TraceError: there is no such folder or file, or nothing in it is a trace.
     """
+    if folder.suffix == ".jsonl" or (folder.is_dir() and any(folder.glob(PATTERN))):
+        return (Recorded(folder),)
     if folder.is_file():
         return (gwa.GwaFolder(folder) if gwa.is_table(folder) else tidy.TidyFile(folder),)
     if not folder.is_dir():

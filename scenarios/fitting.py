@@ -52,7 +52,7 @@ def span(replay: Replay, dataset: Dataset, begin_s: float, end_s: float) -> Span
         begin_s: start of what is scored [s of the host].
         end_s: end of the host's life [s of the host].
     """
-    row_s = traces.STEP_S / replay.compression
+    row_s = dataset.step_s / replay.compression
     # phases shift a guest by up to a row, so a window has two more than its time takes
     rows = math.ceil(end_s / row_s) + 2
     last = max(1, math.floor(end_s / row_s))

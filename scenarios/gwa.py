@@ -38,6 +38,8 @@ COMMON_GIB = (0.25, 0.5, 1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 40, 64, 96, 128, 
 class GwaFolder:
     """A folder of files `<machine>.csv` or `<machine>.csv.xz` of one trace and month."""
 
+    step_s = STEP_S
+
     def __init__(self, folder: Path) -> None:
         """Read when the trace begins and ends.
 

@@ -28,6 +28,7 @@ TRIES = 200  # machines drawn for one guest before all are looked at
 KERNEL_SHARE = 0.05  # of the guest's size: in no trace
 LEAST_PAGES = 16
 TOUCH_S = 4e-6  # [s] CPU time of an access of 4 KiB
+LONGEST_HOLD = 0.25  # of a row between changes: longer, and a row could not keep its mean
 BUSY_LIMIT = 10.0  # disk reads above so many times their mean count as that
 
 Segment = tuple[float, float]  # on from, until [s]
@@ -73,7 +74,7 @@ def machines_of_host(
     sets = datasets.chosen(replay.source, replay.folder, replay.datasets)
     rng = stream(key, "trace")
     dataset = sets[int(rng.integers(len(sets)))]
-    row_s = traces.STEP_S / replay.compression
+    row_s = dataset.step_s / replay.compression
     where = fitting.span(replay, dataset, begin_s, end_s)
     if not where.windows:
         raise TraceError(
@@ -177,7 +178,7 @@ def _guest(
 ) -> Replayed:
     pages = max(LEAST_PAGES, round(trace.nominal_bytes / replay.scale / page))
     phase = rng.random()
-    levels = rows.burst(window.hot, replay.hold / row_s, replay.bursts, rng)
+    levels = rows.burst(window.hot, min(replay.hold / row_s, LONGEST_HOLD), replay.bursts, rng)
     granted = rows.at_changes(window.granted, levels.start)
     reads = rows.at_changes(window.reads, levels.start)
     hot = np.minimum(levels.value, granted)

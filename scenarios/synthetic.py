@@ -242,6 +242,8 @@ def decode(path: Path) -> Recorded:
 class SyntheticSet:
     """Synthetic traces as a data set."""
 
+    step_s = STEP_S
+
     def __init__(self, recorded: Recorded, name: str = "synthetic") -> None:
         self.name = name
         self.steps = recorded.active.shape[1]

@@ -32,6 +32,8 @@ def is_tidy(path: Path) -> bool:
 class TidyFile:
     """A parquet file of machines; only the row groups that a machine is in are read."""
 
+    step_s = STEP_S
+
     def __init__(self, path: Path) -> None:
         self.name = path.stem
         self._path = path

@@ -46,6 +46,7 @@ class Dataset(Protocol):
 
     name: str
     steps: int
+    step_s: float
 
     @property
     def machines(self) -> tuple[str, ...]:

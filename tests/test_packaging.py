@@ -135,3 +135,36 @@ def test_the_deployed_path_loads_nothing_heavy(statement: str, tmp_path: Path) -
 
 def test_the_check_for_heavy_modules_sees_one(tmp_path: Path) -> None:
     assert "gymnasium" in loaded_after("import gymnasium", tmp_path)
+
+
+@pytest.mark.slow
+def test_the_daemons_extra_alone_runs_the_daemon(wheel: Path, tmp_path: Path) -> None:
+    """An empty environment, the wheel with [daemon], and a host that nobody runs guests on."""
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True, timeout=120)
+    alone = tmp_path / "venv" / "bin"
+    line = [str(alone / "pip"), "install", "-q", "--constraint", str(ROOT / "constraints.txt")]
+    done = subprocess.run([*line, f"{wheel}[daemon]"], capture_output=True, text=True, timeout=240)
+    if done.returncode and "No matching distribution" in done.stderr:
+        pytest.skip("no package registry within reach")
+    assert done.returncode == 0, done.stderr
+    listed = subprocess.run(
+        [str(alone / "pip"), "list"], capture_output=True, text=True, check=True
+    )
+    assert not [name for name in HEAVY if name in listed.stdout.replace("-", "_")]
+    config = tmp_path / "daemon.yaml"
+    config.write_text(
+        f"backend: {{kind: qmp, options: {{sockets: {tmp_path}/*.qmp}}}}\n"
+        f"state_dir: {tmp_path}\nruntime_dir: {tmp_path}\nmetrics: {{port: 0}}\n"
+    )
+    with subprocess.Popen(
+        [str(alone / "overcommitd"), "--config", str(config)], stderr=subprocess.PIPE, text=True
+    ) as daemon:
+        assert daemon.stderr is not None
+        assert '"event": "begins"' in daemon.stderr.readline()
+        status = subprocess.run(
+            [str(alone / "overcommitctl"), "--socket", str(tmp_path / "control.sock"), "status"],
+            capture_output=True,
+            text=True,
+        )
+        daemon.terminate()
+    assert "mode shadow; policy slides" in status.stdout, status.stderr

@@ -4,7 +4,7 @@
 """
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -41,20 +41,32 @@ of those with a `do`, a *phase* one with an `op`, a *curve* one with a `kind` be
 a default is required; one whose default is *none* is left out unless you say something.
 
 """
-SCALARS = {int: "count", float: "number", str: "text", bool: "true or false"}
+SCALARS = {
+    int: "count",
+    float: "number",
+    str: "text",
+    bool: "true or false",
+    Path: "path",
+    Any: "value",
+}
 QUANTITIES = {Amount: "size or share", Rate: "rate", Span: "span"}
 CHOICES = {id(work.Phase): "phase", id(curves.Curve): "curve", id(Entry): "entry"}
 
 
 def page() -> str:
     """The whole page."""
-    return HEAD + "\n".join(_section(model) for model in models())
+    return HEAD + sections(models())
 
 
-def models() -> list[type[BaseModel]]:
-    """All models that a scenario is made of, in the order in which a reader meets them."""
+def sections(chosen: Iterable[type[BaseModel]]) -> str:
+    """A table of the fields of each model."""
+    return "\n".join(_section(model) for model in chosen)
+
+
+def models(*roots: type[BaseModel]) -> list[type[BaseModel]]:
+    """All models that these (a scenario) are made of, in the order in which a reader meets them."""
     found: list[type[BaseModel]] = []
-    waiting: list[type[BaseModel]] = [Scenario]
+    waiting: list[type[BaseModel]] = list(roots or [Scenario])
     while waiting:
         model = waiting.pop(0)
         if model in found:

@@ -13,9 +13,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 import libvirt
-from pydantic import Field
 
-from configs.loading import ConfigError, Seconds, build, parse_bytes
+from configs.loading import ConfigError, build, parse_bytes
 from contract.arrays import UNKNOWN
 from contract.descriptors import AsyncMode, GuestState, Hinting, ResizeMechanism
 from contract.host import BackendUnavailable, GuestGone, Refused
@@ -23,7 +22,8 @@ from overcommitd.agent import free_target_scale, set_watermark_scale
 from overcommitd.config import Guests, Rule
 from overcommitd.hypervisor import NEVER, Finding, Seen, findings
 from overcommitd.machine import Machine
-from overcommitd.real import RealHost, RealOptions
+from overcommitd.options import LibvirtOptions
+from overcommitd.real import RealHost
 
 KIB = 1024
 NAMESPACE = "urn:overcommit:guest"
@@ -56,16 +56,6 @@ LOST = {
     libvirt.VIR_ERR_SYSTEM_ERROR,
     libvirt.VIR_ERR_INTERNAL_ERROR,
 }
-
-
-class LibvirtOptions(RealOptions):
-    """Options of the backend `libvirt`."""
-
-    uri: str = Field(default="qemu:///system", description="of the connection")
-    stats_period: Seconds = Field(default=2.0, ge=1, description="set where guests are not polled")
-    free_target: tuple[str, ...] = Field(
-        default=(), description="names of guests that are steered by their free-memory target"
-    )
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
-from configs.loading import Seconds, build
+from configs.loading import build
 from contract.arrays import UNKNOWN
 from contract.descriptors import AsyncMode, GuestState, Hinting, ResizeMechanism
 from contract.host import GuestGone, HostError, Refused
@@ -22,8 +20,9 @@ from overcommitd.agent import AGENT_ADVICE, Agent, free_target_scale, set_waterm
 from overcommitd.config import Guests
 from overcommitd.hypervisor import NEVER, STATISTICS, Finding, Seen, findings
 from overcommitd.machine import Machine
+from overcommitd.options import QmpOptions
 from overcommitd.qmp import Qmp, QmpError, QmpRefused
-from overcommitd.real import RealHost, RealOptions
+from overcommitd.real import RealHost
 
 AT_ONCE = 16  # guests that are asked at the same time
 RETRY_S = 10.0  # [s] until a guest that did not answer is asked again
@@ -37,20 +36,6 @@ STATES = {
     "suspended": GuestState.PAUSED,
     "prelaunch": GuestState.BOOTING,
 }
-
-
-class QmpOptions(RealOptions):
-    """Options of the backend `qmp`."""
-
-    sockets: str = Field(description="pattern of the sockets, such as /run/qemu/*.qmp")
-    stats_period: Seconds = Field(default=2.0, ge=1, description="set where guests are not polled")
-    timeout: Seconds = Field(default=2.0, gt=0, description="for one answer of an emulator")
-    agents: str | None = Field(
-        default=None, description="guest agent's socket, {name} stands for the QMP socket's stem"
-    )
-    free_target: tuple[str, ...] = Field(
-        default=(), description="names of guests that are steered by their free-memory target"
-    )
 
 
 @dataclass

@@ -24,7 +24,7 @@ def test_the_number_of_decisions() -> None:
 
 
 def asks(rng: np.random.Generator, kind: int, smallest: Ints, largest: Ints) -> Ints:
-    """What an adversary asks: nothing, all, beyond all, nonsense, or to and fro."""
+    """What an adversary asks: nothing, all, beyond all, nonsense, or now this and now that."""
     wild = rng.integers(-(2**62), 2**62, smallest.shape)
     options = (
         np.full_like(smallest, 1),

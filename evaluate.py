@@ -58,9 +58,9 @@ examples:
 
 A policy is a baseline (static, equal, slides ...), the folder of a training run, or a class of
 your own with the methods of contract.policy.  --traces takes tidy parquet files, GWA-T-12 CSV
-files as published, and what the daemon recorded (evaluate.py recorded --traces FOLDER).  Each policy's run on a scenario is kept as it ends: a run that was stopped
-goes on with the same command, one more policy costs its own runs, and with nothing changed nothing
-is run.
+files as published, and what the daemon recorded: evaluate.py recorded --traces FOLDER.  Each
+policy's run on a scenario is kept as it ends: a run that was stopped goes on with the same command,
+one more policy costs its own runs, and with nothing changed nothing is run.
 """
 BAR = "{percentage:3.0f} %|{bar:24}| {elapsed}<{remaining}  {desc}"
 PROBLEMS = (

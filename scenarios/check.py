@@ -24,6 +24,9 @@ def problems(scenario: Scenario) -> Iterator[str]:
     for number, guest in enumerate(scenario.guests):
         for problem in _guest(scenario, guest):
             yield f"guests.{number}.{problem}"
+    if scenario.sensors.cgroup is not None and scenario.sensors.cgroup not in scenario.host.cgroups:
+        expected = expected_one_of(list(scenario.host.cgroups))
+        yield f"sensors.cgroup: {scenario.sensors.cgroup!r}: {expected}"
     yield from _timeline(scenario)
     yield from _kernel(scenario)
     yield from _drawn(scenario)

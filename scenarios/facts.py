@@ -46,6 +46,7 @@ class Facts:
     noise: Floats  # (H, 1) relative error of balloon statistics
     delay_s: Floats  # (H,) until statistics are known
     psi: Bools  # (H,) pressure is reported
+    told_group: Ints  # (H,) row of the cgroup that is told as the host, 0 none
     cgroup2: Bools  # (H,) cgroups have memory.high and report pressure
     reclaim_statistics: Bools  # (H,) statistics have the tags 10 to 15
     swap_class: Ints  # (H,) SwapClass
@@ -98,6 +99,7 @@ def blank(hosts: int, guests: int, tasks: int = 1) -> Facts:
         noise=np.zeros((hosts, 1)),
         delay_s=np.zeros(hosts),
         psi=np.ones(hosts, bool),
+        told_group=np.zeros(hosts, np.int64),
         cgroup2=np.zeros(hosts, bool),
         reclaim_statistics=np.zeros(hosts, bool),
         swap_class=np.full(hosts, UNKNOWN, np.int64),
@@ -127,6 +129,8 @@ def describe(drawn: Sequence[DrawnHost], scenarios: Sequence[Scenario], guests: 
         facts.noise[row] = scenario.sensors.noise
         facts.delay_s[row] = scenario.sensors.delay
         facts.psi[row] = scenario.sensors.psi
+        if scenario.sensors.cgroup is not None:
+            facts.told_group[row] = 1 + list(scenario.host.cgroups).index(scenario.sensors.cgroup)
         facts.cgroup2[row] = one.kernel == Kernel.MODERN
         facts.reclaim_statistics[row] = scenario.sensors.reclaim_statistics and facts.cgroup2[row]
         facts.swap_class[row] = _SWAP[one.swap_device] if told else UNKNOWN

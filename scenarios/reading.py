@@ -52,6 +52,7 @@ def telemetry(
     present = guest["state"] > 0
     blank = _nothing_known(*present.shape)
     columns = _host(host, guest, facts) | _guest(guest, facts, present, applied)
+    columns |= _limit_as_host(columns, group, facts)
     columns |= _cgroups(guest, group, facts, present)
     columns |= _statistics(host, guest, facts, answers)
     if with_agents:
@@ -108,6 +109,16 @@ def _host(host: np.ndarray, guest: np.ndarray, facts: Facts) -> Columns:
     for name in PRESSURE:
         columns[name] = np.where(facts.psi, host[name.replace("avg", "")], np.nan)
     return columns
+
+
+def _limit_as_host(columns: Columns, group: np.ndarray, facts: Facts) -> Columns:
+    """Where a cgroup's limit is told as the host's memory: that, and what it leaves."""
+    page = facts.page_bytes[:, 0]
+    mine = group[np.arange(len(page)), np.minimum(facts.told_group, group.shape[1] - 1)]
+    within = (facts.told_group > 0) & (mine["max"] >= 0)
+    left = np.maximum(mine["max"] - mine["usage"], 0) * page
+    told = {"total_bytes": mine["max"] * page, "free_bytes": left, "available_bytes": left}
+    return {name: np.where(within, value, columns[name]) for name, value in told.items()}
 
 
 def _guest(

@@ -343,6 +343,9 @@ class Sensors(Config):
         default=0.0, ge=0, le=1, description="share of guests without statistics"
     )
     psi: bool = Field(default=True, description="the host reports pressure stall information")
+    cgroup: str | None = Field(
+        default=None, description="a cgroup of the host whose limit is told as the host's memory"
+    )
     reclaim_statistics: bool = Field(
         default=False,
         description="balloon statistics have tags 10 to 15, as of Linux 6.12 and QEMU 9.2;"

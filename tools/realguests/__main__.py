@@ -13,7 +13,7 @@ from contract.host import HostError
 from scenarios import Scenario, load
 from scenarios.schema import Mark
 from tools.realguests import compare, experiment, image, record, simulated
-from tools.realguests.modes import Mode
+from tools.realguests.modes import CLASSIC, Mode
 from tools.realguests.plan import plan
 from tools.realguests.problems import Problem, Refused, Unavailable
 
@@ -46,7 +46,10 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
         command = commands.add_parser(name, help=f"run a scenario {doing}")
         command.add_argument("scenario", help="YAML file, or the name of one that ships")
         command.add_argument(
-            "--mode", default=",".join(Mode), help="default: all, %(default)s", metavar="A,B,..."
+            "--mode",
+            default=",".join(CLASSIC),
+            help=f"some of {', '.join(Mode)}; default %(default)s",
+            metavar="A,B,...",
         )
         command.add_argument(
             "--set", action="append", default=[], metavar="FIELD=VALUE", help="change the scenario"

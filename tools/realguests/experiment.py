@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from contract.arrays import PAGE, Floats
-from contract.guard import GuardConfig
 from contract.loop import Loop
 from scenarios.schema import (
     AwaitEvent,
@@ -24,7 +23,7 @@ from scenarios.schema import (
     StartGuest,
     StopGuest,
 )
-from tools.realguests import procfs, record
+from tools.realguests import daemon, procfs, record
 from tools.realguests.host import RealHost, Slot
 from tools.realguests.image import Image
 from tools.realguests.modes import Mode
@@ -114,11 +113,12 @@ class _Run:
     def live(self) -> None:
         """Live until the scenario's end, or its last mark."""
         policy = self._mode.policy()
-        if policy is None:
-            self._wait_until(np.full(1, self._plan.end_s))
+        if policy is None or self._mode.by_daemon:
+            with daemon.running(self._mode, self._pressure, self._plan, self._folder):
+                self._wait_until(np.full(1, self._plan.end_s))
             return
         host = RealHost(self._slots, self._clock.now_s)
-        loop = Loop(host, policy, GuardConfig(level="limits"), self._wait_until)
+        loop = Loop(host, policy, self._mode.guard, self._wait_until)
         while not self._over:
             loop.turn(self._plan.end_s)
 
@@ -210,6 +210,7 @@ class _Run:
             reporting=self._mode.reports,
             deflate_on_oom=spec.mechanisms.deflate_on_oom,
             disk=guest.disk,
+            second_qmp=self._mode.by_daemon,
         )
         cgroup = self._pressure.join(spec.cgroup)
         slot.emulator = Emulator(hardware, self._image, self._folder, cgroup)

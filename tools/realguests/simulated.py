@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 
 from contract.arrays import Floats
-from contract.guard import GuardConfig
 from contract.loop import Loop
 from memsim import spec
 from memsim.state import TIMER
@@ -40,7 +39,7 @@ def run(scenario: Scenario, mode: Mode, settings: tuple[str, ...], seed: int = 0
     if policy is None:
         watch.wait_until(np.full(1, scenario.end_s))
     else:
-        loop = Loop(hosts, policy, GuardConfig(level="limits"), watch.wait_until)
+        loop = Loop(hosts, policy, mode.guard, watch.wait_until)
         while not watch.over:
             loop.turn(scenario.end_s)
     return record.Record(

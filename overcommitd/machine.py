@@ -83,14 +83,15 @@ class Machine:
         stat = self._text(f"proc/{pid}/stat").rpartition(")")[2].split()
         return int(stat[STAT_START]) / self._ticks if len(stat) > STAT_START else float("nan")
 
-    def pid_of(self, uuid: str) -> int | None:
-        """The emulator whose command line names this UUID."""
+    def emulators(self) -> dict[str, int]:
+        """Processes of all emulators whose command lines name a UUID, by that."""
+        found = {}
         for folder in (self._root / "proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                line = (folder / "cmdline").read_bytes()
-                if uuid.encode() in line and b"qemu" in line.split(b"\0")[0]:
-                    return int(folder.name)
-        return None
+                words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                if "qemu" in words[0] and "-uuid" in words[:-1]:
+                    found[words[words.index("-uuid") + 1]] = int(folder.name)
+        return found
 
     def cgroup_file(self, pid: int, name: str) -> Path | None:
         """A file of the cgroup (v2) that an emulator is in, if there is one."""

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ class RealHost:
         self.hypervisor, self.roster = hypervisor, Roster()
         self._guests, self._machine, self._options = guests, machine, options
         self._seen: dict[str, Seen] = {}
+        self._terms = lru_cache(4096)(guests.terms)
         supports = set(TARGETS)
         if options.ksm and machine.ksm_writable():
             supports |= {*KSM, "ksm_sleep_s"}
@@ -155,7 +157,7 @@ class RealHost:
             "deflate_on_oom": one.deflate_on_oom,
         }
         if one.size_bytes >= 0:
-            terms = self._guests.terms(one.name, one.size_bytes, one.own)
+            terms = self._terms(one.name, one.size_bytes, one.own)
             values |= {"min_bytes": terms.min_bytes, "max_bytes": terms.max_bytes}
             values["weight"] = terms.weight
         if one.pid is not None:

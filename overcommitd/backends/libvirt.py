@@ -81,6 +81,7 @@ class LibvirtGuests:
         self._connection: Any = None
         self._domains: dict[str, Any] = {}
         self._known: dict[str, Description] = {}
+        self._pids: dict[str, int] = {}
 
     def guests(self) -> list[Seen]:
         """Everyone who runs now."""
@@ -91,10 +92,13 @@ class LibvirtGuests:
             raise BackendUnavailable(f"{self._options.uri}: {error}") from error
         self._domains = {f"{one.UUIDString()}:{one.ID()}": one for one in domains}
         self._known = {key: self._known[key] for key in self._domains if key in self._known}
+        if set(self._domains) - set(self._known):
+            self._pids = self._machine.emulators()
+        stats = self._statistics(domains)
         seen = []
         for key, domain in self._domains.items():
             try:
-                seen.append(self._look(key, domain))
+                seen.append(self._look(key, domain, stats))
             except libvirt.libvirtError as error:
                 if error.get_error_code() in LOST:
                     self.close()
@@ -149,17 +153,32 @@ class LibvirtGuests:
             self._connection = libvirt.open(self._options.uri)
         return self._connection
 
-    def _look(self, key: str, domain: Any) -> Seen:  # noqa: ANN401
+    def _statistics(self, domains: list[Any]) -> dict[str, dict[str, Any]]:
+        """Balloon statistics of all domains by UUID, in one call; none where that is not known."""
+        try:
+            found = self._connection.domainListGetStats(domains, libvirt.VIR_DOMAIN_STATS_BALLOON)
+        except libvirt.libvirtError:
+            return {}
+        return {
+            domain.UUIDString(): {
+                name.removeprefix("balloon.").replace("-", "_"): value
+                for name, value in fields.items()
+            }
+            for domain, fields in found
+        }
+
+    def _look(self, key: str, domain: Any, told: dict[str, dict[str, Any]]) -> Seen:  # noqa: ANN401
         now_s, known = self._machine.now_s(), self._known.get(key)
         if known is None or now_s - known.read_at_s >= LOOK_S:
             known = self._known[key] = self._describe(key, domain, now_s)
-        stats = domain.memoryStats()
+        stats = told.get(domain.UUIDString()) or domain.memoryStats()
         statistics = {
             column: int(stats[name]) * unit
             for column, (name, unit) in STATISTICS.items()
             if stats.get(name, -1) >= 0
         }
-        size = known.seen.current_bytes if known.block else int(stats.get("actual", 0)) * KIB
+        actual = int(stats.get("current", stats.get("actual", 0))) * KIB
+        size = known.seen.current_bytes if known.block else actual
         return replace(
             known.seen,
             state=self._state(domain),
@@ -189,7 +208,7 @@ class LibvirtGuests:
         seen = Seen(
             key,
             name,
-            pid=self._machine.pid_of(domain.UUIDString()),
+            pid=self._pids.get(domain.UUIDString()),
             size_bytes=size,
             mechanism=ResizeMechanism.BALLOON if has else ResizeMechanism.NONE,
             hinting=_hinting(balloon) if has else Hinting.NONE,

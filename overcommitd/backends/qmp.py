@@ -175,7 +175,8 @@ class QmpGuests:
         uuid = _text(_ask(qmp, "query-uuid"), "UUID")
         pid = qmp.pid
         began = self._machine.started_at_s(pid) if pid else 0.0
-        base = _number(_ask(qmp, "query-memory-size-summary"), "base-memory")
+        summary = _ask(qmp, "query-memory-size-summary")
+        base = _whole(summary)
         balloon = _device(qmp, "virtio-balloon")
         seen = Seen(f"{path}|{uuid}|{pid}|{began:.2f}", name, pid=pid, size_bytes=base)
         guest = Guest(qmp, seen, balloon, base_bytes=base)
@@ -185,6 +186,7 @@ class QmpGuests:
             if isinstance(data, dict) and data.get("id"):
                 guest.block = f"/machine/peripheral/{data['id']}"
                 guest.block_bytes = max(1, _number(_property(qmp, guest.block, "block-size")))
+                base = guest.base_bytes = _number(summary, "base-memory")
                 size = base + max(0, _number(data, "max-size"))
                 seen, mechanism = replace(seen, size_bytes=size), ResizeMechanism.VIRTIO_MEM
         if name in self._options.free_target:
@@ -210,10 +212,11 @@ class QmpGuests:
 
     def _look(self, guest: Guest) -> Seen:
         device = guest.block or guest.balloon
-        status, migration, size, found = guest.qmp.execute_all(
+        status, migration, whole, size, found = guest.qmp.execute_all(
             [
                 ("query-status", {}),
                 ("query-migrate", {}),
+                ("query-memory-size-summary", {}),
                 ("qom-get", {"path": guest.block, "property": "size"})
                 if guest.block
                 else ("query-balloon", {}),
@@ -228,6 +231,7 @@ class QmpGuests:
         return replace(
             guest.seen,
             state=state,
+            size_bytes=guest.seen.size_bytes if guest.block else _whole(whole),
             current_bytes=_size(guest, size),
             answered_at=max(NEVER, float(_number(found, "last-update"))),
             statistics={name: value for name, value in statistics.items() if value >= 0},
@@ -246,6 +250,12 @@ def open_backend(options: Mapping[str, Any], guests: Guests) -> RealHost:
     checked = build(QmpOptions, options, "backend.options")
     machine = Machine(checked.cgroup)
     return RealHost(QmpGuests(checked, machine), guests, machine, checked)
+
+
+def _whole(summary: object) -> int:
+    """[bytes] What the guest was started with and what was plugged in since, or unknown."""
+    base = _number(summary, "base-memory")
+    return UNKNOWN if base < 0 else base + max(0, _number(summary, "plugged-memory"))
 
 
 def _size(guest: Guest, answer: object) -> int:

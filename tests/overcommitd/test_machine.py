@@ -69,7 +69,7 @@ def test_an_emulator_in_a_cgroup_of_either_version(root: Path) -> None:
     assert new.psi_some_s == 5.0 and math.isnan(new.psi_full_s)
     assert (old.resident_bytes, old.cgroup_current_bytes) == (-1, 8192)
     assert machine.started_at_s(7) == pytest.approx(3.0)
-    assert machine.pid_of("abc-def") == 7 and machine.pid_of("zzz") is None
+    assert machine.emulators() == {"abc-def": 7}
     assert machine.cgroup_file(7, "memory.high") is not None
     assert machine.cgroup_file(8, "memory.high") is None
 

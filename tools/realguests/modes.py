@@ -27,6 +27,7 @@ class Mode(StrEnum):
     PROXMOX = "proxmox"
     QEMUS_PI = "qemus_pi"
     CHROMEOS = "chromeos"
+    NEON = "neon"
 
     @property
     def reports(self) -> bool:

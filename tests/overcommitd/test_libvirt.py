@@ -15,6 +15,7 @@ libvirt = pytest.importorskip("libvirt", reason="libvirt-python is not installed
 from overcommitd.backend import open_backend  # noqa: E402
 from overcommitd.backends import libvirt as backend  # noqa: E402
 from overcommitd.config import DaemonConfig  # noqa: E402
+from overcommitd.hypervisor import Seen  # noqa: E402
 
 GIB = 1 << 30
 DEVICE = """<memory model='virtio-mem'><target><size unit='KiB'>1048576</size><node>0</node>
@@ -52,7 +53,7 @@ def test_no_metadata_is_no_terms() -> None:
 
 
 def test_virtio_mem_is_asked_for_whole_blocks() -> None:
-    known = backend.Description(0.0, backend.Seen("k", "web"), DEVICE, 2 << 20, GIB)
+    known = backend.Description(0.0, Seen("k", "web"), DEVICE, 2 << 20, GIB)
     text = backend._requested(known, GIB + 301 * (1 << 20))
     requested = ElementTree.fromstring(text).find("./target/requested")
     assert requested is not None and requested.text == str(300 * 1024)

@@ -218,7 +218,10 @@ class FakeAgent:
 
 def test_a_free_memory_target_goes_through_the_guest_agent(guest: FakeQemu, tmp_path: Path) -> None:
     with contextlib.closing(FakeAgent(tmp_path / "web.agent")) as agent:
-        options = {"agents": str(tmp_path / "{name}.agent"), "free_target": ["web"]}
+        options: dict[str, Any] = {
+            "agents": str(tmp_path / "{name}.agent"),
+            "free_target": ["web"],
+        }
         with opened(tmp_path, **options) as backend:
             told = backend.read()
             assert one(told, "resize_mechanism") == ResizeMechanism.FREE_TARGET

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ class QmpGuests:
         """Store the parts; guests are looked for at every reading."""
         self._options, self._machine = options, machine
         self._known: dict[Path, Guest] = {}
+        self._last: dict[Path, Seen] = {}  # of guests that may be out of reach for a while
         self._retry_at_s: dict[Path, float] = {}
         self._trouble: dict[Path, str] = {}
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="qmp")
@@ -66,11 +68,10 @@ class QmpGuests:
     def guests(self) -> list[Seen]:
         """Everyone who is there now."""
         paths = [Path(found) for found in sorted(glob.glob(self._options.sockets))]
-        for path in set(self._known) - set(paths):
+        for path in {*self._known, *self._last} - set(paths):
             self._drop(path)
-        now_s = self._machine.now_s()
-        due = [path for path in paths if self._retry_at_s.get(path, 0.0) <= now_s]
-        seen = self._pool.map(self._read, due)
+            self._last.pop(path, None)
+        seen = self._pool.map(self._read_if_due, paths)
         return [one for one in seen if one is not None]
 
     def resize(self, key: str, target_bytes: int) -> None:
@@ -147,6 +148,25 @@ class QmpGuests:
     def _drop(self, path: Path) -> None:
         if path in self._known:
             self._known.pop(path).qmp.close()
+
+    def _read_if_due(self, path: Path) -> Seen | None:
+        """A guest, or what is left of it while it does not answer: its emulator lives, no more."""
+        if self._retry_at_s.get(path, 0.0) <= self._machine.now_s():
+            seen = self._read(path)
+            if seen is not None:
+                self._last[path] = seen
+                return seen
+        last = self._last.get(path)
+        if last is None or (last.pid is not None and isnan(self._machine.started_at_s(last.pid))):
+            self._last.pop(path, None)
+            return None
+        return replace(
+            last,
+            state=GuestState.UNKNOWN,
+            current_bytes=UNKNOWN,
+            answered_at=NEVER,
+            statistics={},
+        )
 
     def _read(self, path: Path) -> Seen | None:
         try:

@@ -25,6 +25,7 @@ class FakeQemu:
         self.used = 200 * MIB
         self.virtio_mem, self.plugged = virtio_mem, virtio_mem
         self.last_update = 0
+        self.silent = threading.Event()  # set: takes requests and answers none
         self.path = folder / f"{name}.qmp"
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.path))
@@ -49,6 +50,8 @@ class FakeQemu:
                 with self._connection as one, one.makefile("rb") as lines:
                     one.sendall(b'{"QMP": {"version": {}, "capabilities": []}}\n')
                     for line in lines:
+                        if self.silent.is_set():
+                            break
                         one.sendall(self._answer(json.loads(line)))
             except (OSError, ValueError):
                 if self._listener.fileno() < 0:

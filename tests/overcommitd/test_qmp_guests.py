@@ -148,6 +148,26 @@ def test_one_that_hangs_does_not_hold_up_the_others(tmp_path: Path) -> None:
             assert "timed out" in why
 
 
+def test_one_that_does_not_answer_for_a_while_is_the_same_guest_afterwards(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        guest = FakeQemu(tmp_path, "web")
+        stack.enter_context(contextlib.closing(guest))
+        backend = stack.enter_context(opened(tmp_path, timeout=0.3))
+        told = backend.read()
+        backend.apply(Decision(np.where(told.present, GIB // 2, -1)))
+        guest.silent.set()
+        blind = backend.read()
+        assert one(blind, "guest_id") == one(told, "guest_id")
+        assert one(blind, "current_bytes") == -1 and one(blind, "state") == GuestState.UNKNOWN
+        assert np.isnan(one(blind, "stats_age_s"))
+        assert one(blind, "applied_target_bytes") == GIB // 2
+        guest.silent.clear()
+        backend.hypervisor._retry_at_s.clear()
+        again = backend.read()
+        assert one(again, "guest_id") == one(told, "guest_id")
+        assert one(again, "current_bytes") == GIB // 2
+
+
 def test_who_is_not_selected_is_not_seen_and_who_opted_out_has_no_weight(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         for name in ("web1", "web2", "db"):

@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,9 @@ class Case:
 def opened(kind: str, **options: object) -> Backend:
     fields = {"backend": {"kind": kind, "options": options}}
     return open_backend(DaemonConfig.model_validate(fields))
+
+
+Kind = Callable[[Path], AbstractContextManager[Case]]
 
 
 @contextmanager
@@ -96,17 +99,7 @@ def libvirt_real(folder: Path) -> Iterator[Case]:
         yield Case(backend, lambda: session.destroy("west"), settle_s=20.0)
 
 
-KINDS = [
-    simulated,
-    fake_qmp,
-    virtio_mem,
-    libvirt_test,
-    pytest.param(real_qmp, marks=pytest.mark.slow),
-    pytest.param(libvirt_real, marks=pytest.mark.slow),
-]
-
-
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[simulated, fake_qmp, virtio_mem, libvirt_test])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     with request.param(tmp_path) as made:
         yield made
@@ -202,3 +195,12 @@ def test_a_second_daemon_goes_on_with_the_same_guests(case: Case) -> None:
     after = second.read()
     for name in ("guest_id", "applied_target_bytes", "present"):
         assert (getattr(after, name) == getattr(before, name)).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [real_qmp, libvirt_real])
+def test_real_guests_keep_all_promises(kind: Kind, tmp_path: Path) -> None:
+    with kind(tmp_path) as case:
+        test_a_backend_keeps_its_promises(case)
+        test_targets_are_reached(case)
+        test_a_guest_that_goes_is_noticed(case)

@@ -5,6 +5,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from configs.loading import ConfigError, build, load
@@ -12,12 +13,12 @@ from contract import recording
 from contract.arrays import MIB
 from contract.host import HostError
 from contract.recording import RecordingError
-from overcommitd import check, log, policies, replay
+from overcommitd import check, lock, log, policies, replay
 from overcommitd.backend import Backend, BackendMissing, open_backend
 from overcommitd.config import DaemonConfig, Mode
-from overcommitd.control import Control
+from overcommitd.control import Control, ControlError
 from overcommitd.hypervisor import Finding
-from overcommitd.lock import HostLock, Taken
+from overcommitd.lock import Taken
 from overcommitd.metrics import Server
 from overcommitd.policies import PolicyMissing
 from overcommitd.service import Service
@@ -36,8 +37,15 @@ Begin in mode shadow beside whatever resizes guests today; docs/operating.md is 
 """
 
 
-class Refusal(Exception):
-    """What ends the command before it began; the message says what to do."""
+REFUSALS = (  # what ends a command before it began; the message says what to do
+    BackendMissing,
+    ConfigError,
+    ControlError,
+    HostError,
+    PolicyMissing,
+    RecordingError,
+    Taken,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _replay(options)
         config = load(DaemonConfig, options.config, options.set)
         return _check(config) if options.command == "check" else _run(config)
-    except (BackendMissing, ConfigError, HostError, PolicyMissing, RecordingError, Taken) as error:
+    except REFUSALS as error:
         print(f"overcommitd: {error}", file=sys.stderr)
     except OSError as error:
         print(f"overcommitd: {error.filename or ''}: {error.strerror}", file=sys.stderr)
@@ -58,16 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(config: DaemonConfig) -> int:
     plan = policies.plan(config)
-    backend = open_backend(config)
-    lock = None
-    if config.mode is Mode.ACT and not backend.simulated:
-        lock = HostLock(config.host_lock)
-    try:
+    with ExitStack() as stack:
+        folder = str(Path(config.state_dir).resolve())
+        stack.callback(lock.of_folder(folder).release)
+        backend = open_backend(config)
+        stack.callback(backend.close)
+        if config.mode is Mode.ACT and not backend.simulated:
+            stack.callback(lock.of_host(config.host_lock).release)
         _serve(config, Service(config, backend, plan))
-    finally:
-        backend.close()
-        if lock is not None:
-            lock.release()
     return 0
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from configs.loading import check_writable
 from contract.host import HostError
-from overcommitd import policies
+from overcommitd import lock, policies
 from overcommitd.backend import Backend
 from overcommitd.config import DaemonConfig, Mode
 from overcommitd.hypervisor import Finding
-from overcommitd.lock import HostLock, Taken
+from overcommitd.lock import Taken
 from overcommitd.policies import PolicyMissing
 
 
@@ -61,7 +61,7 @@ def _lock(config: DaemonConfig, backend: Backend) -> Finding:
     if backend.simulated or config.mode is not Mode.ACT:
         return Finding("host", "no lock is needed: nothing real is resized", True)
     try:
-        HostLock(config.host_lock).release()
+        lock.of_host(config.host_lock).release()
     except Taken as error:
         return Finding("host", "no other daemon acts", False, str(error))
     return Finding("host", "no other daemon acts", True)

@@ -47,12 +47,14 @@ class Control:
         """Open the socket; `wake` is called when a question waits.
 
         Raises:
+            ControlError: another daemon listens there.
             OSError: it cannot be made.
         """
         self._path, self._wake = path, wake
         self.questions: SimpleQueue[Question] = SimpleQueue()
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)  # of a daemon that was killed; the lock is ours by now
+        _refuse_if_answered(path)
+        path.unlink(missing_ok=True)  # of a daemon that was killed
         before = os.umask(0o177)  # 0600 from its first moment on
         try:
             self._server = _Server(str(path), _handler(self._ask))
@@ -74,6 +76,12 @@ class Control:
             return question.answer.get(timeout=ANSWER_S)
         except Empty:
             return {"error": f"the daemon has been busy for {ANSWER_S:g} s"}
+
+
+def _refuse_if_answered(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+        probe.connect(str(path))
+        raise ControlError(f"{path}: another daemon listens; give each a runtime_dir of its own")
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):

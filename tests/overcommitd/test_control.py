@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from overcommitd import control
+from overcommitd import control, lock
 from overcommitd.control import Control, ControlError, ask
-from overcommitd.lock import HostLock, Taken
+from overcommitd.lock import Taken
 
 
 @pytest.fixture
@@ -78,8 +78,14 @@ def test_where_no_daemon_runs_that_is_said(tmp_path: Path) -> None:
 
 def test_two_daemons_refuse_to_share_a_host(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
-        first = HostLock(str(tmp_path))
-        stack.callback(first.release)
-        with pytest.raises(Taken, match="another daemon already looks after this host"):
-            HostLock(str(tmp_path))
-    HostLock(str(tmp_path)).release()
+        stack.callback(lock.of_host(str(tmp_path)).release)
+        with pytest.raises(Taken, match="another daemon has this host"):
+            lock.of_host(str(tmp_path))
+        lock.of_folder(str(tmp_path)).release()
+    lock.of_host(str(tmp_path)).release()
+
+
+def test_a_daemon_that_listens_keeps_its_socket(listening: Path) -> None:
+    with pytest.raises(ControlError, match="another daemon listens"):
+        Control(listening, lambda: None)
+    assert ask(listening, "status")["command"] == "status"

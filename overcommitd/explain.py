@@ -47,7 +47,12 @@ GUEST_COLUMNS = (
 
 def reasons(bits: int) -> list[str]:
     """The guard's interventions on one guest, in words."""
-    return [text for flag, text in WHY.items() if bits & flag]
+    return [WHY[flag] for flag in flags(bits)]
+
+
+def flags(bits: int) -> list[Intervention]:
+    """The interventions in these bits; mostly there are none."""
+    return [flag for flag in Intervention if bits & flag] if bits else []
 
 
 def guests(outcome: Outcome, names: dict[int, str], applies: bool) -> list[dict[str, Any]]:
@@ -68,7 +73,7 @@ def guests(outcome: Outcome, names: dict[int, str], applies: bool) -> list[dict[
                 "target_bytes": _plain(turn.applied.target_bytes[0, slot]),
                 "sent": applies and int(turn.applied.target_bytes[0, slot]) >= 0,
                 "by": outcome.by.value,
-                "interventions": [str(f.name).lower() for f in Intervention if bits & f],
+                "interventions": [str(flag.name).lower() for flag in flags(bits)],
                 "reasons": reasons(bits),
             }
         )

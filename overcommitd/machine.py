@@ -20,6 +20,9 @@ UNLIMITED_V1 = 1 << 62  # [bytes] limits of cgroup v1 above this mean none
 STAT_MAJOR_FAULTS = 12 - 3  # fields of /proc/PID/stat, of which two stand before the state
 STAT_START = 22 - 3
 
+CHUNK = 1 << 16  # [bytes] read at once
+GROUPS_S = 60.0  # [s] that a process is taken to stay in its cgroup
+
 Values = dict[str, int | float]
 
 
@@ -41,6 +44,9 @@ class Machine:
     def __init__(self, cgroup: Path | None = None, root: Path = Path("/")) -> None:
         """Look below `root`; the limit of `cgroup`, if there is one, counts as the host's RAM."""
         self._root, self._limited_by = root, cgroup
+        self._base = str(root).rstrip("/")
+        self._groups: dict[int, tuple[Path | None, Path | None]] = {}
+        self._groups_until_s = 0.0
         self._page = os.sysconf("SC_PAGE_SIZE")
         self._ticks = os.sysconf("SC_CLK_TCK")
 
@@ -72,7 +78,7 @@ class Machine:
 
     def process(self, pid: int) -> Process:
         """An emulator; all unknown if it is gone."""
-        status = _fields(self._text(f"proc/{pid}/status"))
+        status = _fields(self._text(f"proc/{pid}/status"), ("VmRSS", "VmSwap"))
         stat = self._text(f"proc/{pid}/stat").rpartition(")")[2].split()
         faults = int(stat[STAT_MAJOR_FAULTS]) if len(stat) > STAT_MAJOR_FAULTS else UNKNOWN
         resident, swapped = (status.get(key, UNKNOWN) for key in ("VmRSS", "VmSwap"))
@@ -95,15 +101,25 @@ class Machine:
 
     def cgroup_file(self, pid: int, name: str) -> Path | None:
         """A file of the cgroup (v2) that an emulator is in, if there is one."""
-        folder = self._cgroup_folders(pid)[1]
+        folder = self._kept_folders(pid)[1]
         file = folder / name if folder else None
         return file if file is not None and file.exists() else None
 
     def _text(self, name: str) -> str:
+        # not by pathlib: a turn reads some hundred of these, and half of its time went into paths
         try:
-            return (self._root / name).read_text(errors="replace")
+            file = os.open(name if name.startswith("/") else f"{self._base}/{name}", os.O_RDONLY)
         except OSError:
             return ""
+        try:
+            parts = []
+            while part := os.read(file, CHUNK):
+                parts.append(part)
+            return b"".join(parts).decode(errors="replace")
+        except OSError:
+            return ""  # a process that ended in between
+        finally:
+            os.close(file)
 
     def _number(self, name: str) -> int:
         text = self._text(name).strip()
@@ -219,10 +235,18 @@ class Machine:
                         second = folder
         return first, second
 
+    def _kept_folders(self, pid: int) -> tuple[Path | None, Path | None]:
+        """As `_cgroup_folders`, which is asked once a minute: emulators seldom move."""
+        if self.now_s() >= self._groups_until_s:
+            self._groups, self._groups_until_s = {}, self.now_s() + GROUPS_S
+        if pid not in self._groups:
+            self._groups[pid] = self._cgroup_folders(pid)
+        return self._groups[pid]
+
     def _cgroup(self, pid: int) -> tuple[int, int, float, float]:
         """current, high [bytes]; some, full [s]."""
         nan = float("nan")
-        first, second = self._cgroup_folders(pid)
+        first, second = self._kept_folders(pid)
         if second is not None:
             psi = _psi(self._text(str(second / "memory.pressure")))
             some, full = (
@@ -235,11 +259,13 @@ class Machine:
         return UNKNOWN, UNKNOWN, nan, nan
 
 
-def _fields(text: str) -> dict[str, int]:
-    """Lines such as `MemTotal:  16 kB`, in bytes."""
+def _fields(text: str, wanted: tuple[str, ...] = ()) -> dict[str, int]:
+    """Lines such as `MemTotal:  16 kB`, in bytes; of some names, or of all."""
     found = {}
     for line in text.splitlines():
         name, _, rest = line.partition(":")
+        if wanted and name not in wanted:
+            continue
         words = rest.split()
         if len(words) == 2 and words[1] == "kB" and words[0].isdigit():
             found[name] = int(words[0]) * KIB

@@ -45,7 +45,8 @@ def test_the_touched_share_of_a_sample_is_what_is_active(hot: int, seed: int) ->
     assert seen["active_s"] == 60.0
     share = hot / PAGES
     error = np.sqrt(share * (1 - share) / SAMPLE_PAGES)
-    assert abs(seen["active_pages"] / PAGES - share) <= 5 * error + 1e-3
+    one_page = 1.5 / SAMPLE_PAGES  # whoever is hot alone is in the sample now and then
+    assert abs(seen["active_pages"] / PAGES - share) <= 5 * error + one_page
 
 
 def test_pages_that_a_program_only_holds_are_idle() -> None:

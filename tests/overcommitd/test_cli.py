@@ -29,20 +29,31 @@ def running(folder: Path, *changes: str) -> Iterator[subprocess.Popen[str]]:
     )
     for change in fields:
         line += ["--set", change]
-    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(line, stderr=log, text=True) as process,
+    ):
         try:
             yield process
         finally:
             process.kill()
 
 
-def asked(folder: Path, *words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+def asked(
+    folder: Path,
+    daemon: subprocess.Popen[str],
+    *words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> tuple[int, str]:
     """What overcommitctl says, once the daemon has read its host."""
-    end = time.monotonic() + 120  # a first start compiles the simulator
+    end = time.monotonic() + 250  # a first start compiles the simulator
     while True:
         code = ctl(["--socket", str(folder / "run" / "control.sock"), *words])
         said = capsys.readouterr()
-        if code != 2 or time.monotonic() > end:
+        log = (folder / "log").read_text()
+        assert daemon.poll() is None, log
+        assert time.monotonic() < end, said.err + log
+        if code != 2:
             return code, said.out + said.err
         time.sleep(0.1)
 
@@ -50,19 +61,21 @@ def asked(folder: Path, *words: str, capsys: pytest.CaptureFixture[str]) -> tupl
 @pytest.mark.slow
 def test_a_day_with_the_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with running(tmp_path) as daemon:
-        code, said = asked(tmp_path, "status", capsys=capsys)
+        code, said = asked(tmp_path, daemon, "status", capsys=capsys)
         assert code == 0 and "mode act; policy slides; the policy decided" in said
         assert "guest-0" in said and max(map(len, said.splitlines())) <= 100
-        code, said = asked(tmp_path, "explain", "guest-1", capsys=capsys)
+        code, said = asked(tmp_path, daemon, "explain", "guest-1", capsys=capsys)
         assert code == 0 and "guest-1: running" in said
-        code, said = asked(tmp_path, "--json", "pause", capsys=capsys)
+        code, said = asked(tmp_path, daemon, "--json", "pause", capsys=capsys)
         assert json.loads(said) == {"paused": "by an operator"}
-        code, said = asked(tmp_path, "resume", capsys=capsys)
+        code, said = asked(tmp_path, daemon, "resume", capsys=capsys)
         assert "resumed" in said
-        code, said = asked(tmp_path, "release", capsys=capsys)
+        code, said = asked(tmp_path, daemon, "release", capsys=capsys)
         assert code == 0 and "paused until resume" in said
-        assert daemon.stderr is not None
-        port = json.loads(daemon.stderr.readline())["port"]
+        began = next(
+            line for line in (tmp_path / "log").read_text().splitlines() if "begins" in line
+        )
+        port = json.loads(began)["port"]
         page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read()
         assert b"overcommit_paused 1.0" in page
         daemon.send_signal(signal.SIGTERM)

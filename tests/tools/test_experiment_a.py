@@ -10,22 +10,26 @@ from tools.realguests.compare import LITTLE, allocation_s, swap_in_mib, swap_out
 from tools.realguests.modes import Mode
 from tools.realguests.record import Record
 
-# [MiB] Least and most of three real runs at a limit of 800 MiB: swapped in, swapped out.
+# [MiB] Least and most of three real runs at a limit of 800 MiB: swapped in, swapped out; of two
+# (docs/real.md) where the daemon ran a rule.
 REAL = {
     Mode.NOTHING: ((960, 986), (1570, 1618)),
     Mode.REPORTING: ((2, 3), (162, 175)),
     Mode.BALLOON: ((6, 12), (58, 103)),
     Mode.BOTH: ((0, 9), (40, 55)),
+    Mode.SLIDES: ((3, 51), (183, 218)),
+    Mode.PROXMOX: ((9, 13), (205, 216)),
+    Mode.CHROMEOS: ((23, 29), (123, 157)),
 }
 
 
 @pytest.fixture(scope="module")
 def runs() -> dict[Mode, Record]:
     scenario = scenarios.load("experiment_a")
-    return {mode: simulated.run(scenario, mode, ()) for mode in Mode}
+    return {mode: simulated.run(scenario, mode, ()) for mode in REAL}
 
 
-@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("mode", REAL)
 def test_swap_traffic_is_within_a_factor_of_two(runs: dict[Mode, Record], mode: Mode) -> None:
     measures: tuple[Callable[[Record], float], ...] = (swap_in_mib, swap_out_mib)
     for measure, (least, most) in zip(measures, REAL[mode], strict=True):
